@@ -1,0 +1,133 @@
+//! Content types: kept as sent, compared by their essence.
+//!
+//! Two content types are the same when type and subtype agree without regard to case; parameters
+//! such as `charset` do not make them differ (T42).
+
+use std::{fmt, sync::Arc};
+
+use crate::limits::CONTENT_TYPE_BYTES_MAX;
+
+/// How a content type's bytes are framed and delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ContentKind {
+    /// `application/json`: messages are JSON values, pages are arrays.
+    Json,
+    /// `text/*`: bytes, delivered as text over SSE.
+    Text,
+    /// All else: bytes, delivered as base64 over SSE.
+    Binary,
+}
+
+/// A content type as the client sent it, trimmed.
+#[derive(Clone, Debug)]
+pub struct ContentType(Arc<str>);
+
+impl ContentType {
+    /// What a stream has when its creator names none.
+    pub const DEFAULT: &str = "application/octet-stream";
+
+    /// Checks and keeps `text`; `None` when it is not `type/subtype` of visible ASCII with optional
+    /// parameters, or too long.
+    pub fn new(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let visible = text
+            .bytes()
+            .all(|b| (0x20..0x7f).contains(&b) || b == b'\t');
+        if text.len() > CONTENT_TYPE_BYTES_MAX || !visible {
+            return None;
+        }
+        let (main, sub) = essence(text).split_once('/')?;
+        let token = |part: &str| !part.is_empty() && part.bytes().all(is_token_byte);
+        (token(main) && token(sub)).then(|| Self(text.into()))
+    }
+
+    /// The text as sent.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// How its bytes are framed.
+    pub fn kind(&self) -> ContentKind {
+        let essence = essence(&self.0);
+        if essence.eq_ignore_ascii_case("application/json") {
+            ContentKind::Json
+        } else if essence.len() >= 5 && essence.as_bytes()[..5].eq_ignore_ascii_case(b"text/") {
+            ContentKind::Text
+        } else {
+            ContentKind::Binary
+        }
+    }
+}
+
+impl Default for ContentType {
+    fn default() -> Self {
+        Self(Self::DEFAULT.into())
+    }
+}
+
+impl PartialEq for ContentType {
+    fn eq(&self, other: &Self) -> bool {
+        essence(&self.0).eq_ignore_ascii_case(essence(&other.0))
+    }
+}
+
+impl Eq for ContentType {}
+
+impl fmt::Display for ContentType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn essence(text: &str) -> &str {
+    text.split(';').next().unwrap_or_default().trim()
+}
+
+/// RFC 9110 section 5.6.2.
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &str) -> ContentType {
+        ContentType::new(text).expect("a content type")
+    }
+
+    #[test]
+    fn t42_parameters_and_case_do_not_make_a_difference() {
+        assert_eq!(
+            of("Application/JSON; charset=utf-8"),
+            of("application/json")
+        );
+        assert_ne!(of("application/json"), of("application/ndjson"));
+    }
+
+    #[test]
+    fn kinds() {
+        assert_eq!(
+            of("application/json;charset=utf-8").kind(),
+            ContentKind::Json
+        );
+        assert_eq!(of("TEXT/plain").kind(), ContentKind::Text);
+        assert_eq!(of("application/x-protobuf").kind(), ContentKind::Binary);
+        assert_eq!(ContentType::default().kind(), ContentKind::Binary);
+    }
+
+    #[test]
+    fn malformed_types_are_refused() {
+        for text in [
+            "",
+            "json",
+            "/json",
+            "text/",
+            "te xt/plain",
+            "text/plain\u{7f}",
+            "é/x",
+        ] {
+            assert!(ContentType::new(text).is_none(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Which slot a stream name belongs to: fixed for ever, whatever the number of shards or nodes.
+//!
+//! The hash is CRC-16/XMODEM modulo [`SLOTS`] (the function and hash-tag rule of Redis Cluster, at
+//! 1,024 slots); test vectors stand in `docs/format.md`.
+
+use crate::ids::{ShardId, SlotId};
+
+/// How many slots there are.
+pub const SLOTS: u16 = 1024;
+
+/// The slot of a stream name: of the part inside its first non-empty `{…}`, else of all of it.
+pub fn slot_of(name: &str) -> SlotId {
+    SlotId(crc16(hash_tag(name).as_bytes()) % SLOTS)
+}
+
+/// The shard that owns `slot` when there are `shards` of them.
+pub fn shard_of(slot: SlotId, shards: u16) -> ShardId {
+    ShardId(slot.0 % shards)
+}
+
+fn hash_tag(name: &str) -> &str {
+    let Some(open) = name.find('{') else {
+        return name;
+    };
+    let inside = &name[open + 1..];
+    match inside.find('}') {
+        Some(len) if len > 0 => &inside[..len],
+        _ => name,
+    }
+}
+
+fn crc16(bytes: &[u8]) -> u16 {
+    bytes.iter().fold(0, |crc, byte| {
+        let mut crc = crc ^ (u16::from(*byte) << 8);
+        for _ in 0..8 {
+            crc = if crc & 0x8000 == 0 {
+                crc << 1
+            } else {
+                (crc << 1) ^ 0x1021
+            };
+        }
+        crc
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hash_matches_the_published_check_value() {
+        assert_eq!(crc16(b"123456789"), 0x31C3);
+    }
+
+    #[test]
+    fn only_the_first_non_empty_tag_counts() {
+        assert_eq!(slot_of("a/{user1}/x"), slot_of("b/{user1}/y"));
+        assert_eq!(slot_of("a/{user1}/x"), slot_of("user1"));
+        assert_eq!(hash_tag("a{}b"), "a{}b");
+        assert_eq!(hash_tag("a{b"), "a{b");
+        assert_eq!(hash_tag("{a}{b}"), "a");
+    }
+
+    #[test]
+    fn vectors_of_the_format_document() {
+        for (name, slot) in [("", 0), ("a", 0x7C87 % 1024), ("123456789", 0x31C3 % 1024)] {
+            assert_eq!(slot_of(name), SlotId(slot), "{name}");
+        }
+    }
+}

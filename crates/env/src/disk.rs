@@ -1,0 +1,108 @@
+//! The seam to files: a dozen calls, all below one root directory, all blocking.
+//!
+//! Paths are relative to the data directory. A real call may write less than it was asked to
+//! ([`File::write_at`] says how much); nothing here retries, buffers or syncs by itself.
+
+mod real;
+
+use std::{fmt::Debug, io, path::Path, sync::Arc};
+
+pub use real::RealDisk;
+
+/// Files below one root directory.
+pub trait Disk: Debug + Send + Sync {
+    /// Opens a file. Opening never changes what is in it.
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>>;
+    /// Gives a file another name, replacing what had it. Durable after [`Disk::sync_dir`] of both
+    /// directories.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file's name. Open files stay readable.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Removes an empty directory.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
+    /// Makes a directory and those above it; fine if it is there.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+    /// What is in a directory, sorted by name.
+    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>>;
+    /// Makes the names in a directory durable.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Bytes that can still be written.
+    fn available(&self) -> io::Result<u64>;
+    /// Takes the exclusive lock file `path` until the value is dropped; [`io::ErrorKind::WouldBlock`]
+    /// when another process has it.
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>>;
+}
+
+/// An open file.
+pub trait File: Debug + Send + Sync {
+    /// Reads up to `buf.len()` bytes; 0 at the end of the file.
+    fn read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize>;
+    /// Writes up to `buf.len()` bytes and says how many; the file grows as needed.
+    fn write_at(&self, buf: &[u8], pos: u64) -> io::Result<usize>;
+    /// Makes the bytes, and the length where it grew, durable (`fdatasync`).
+    fn sync(&self) -> io::Result<()>;
+    /// The file's length in bytes.
+    fn len(&self) -> io::Result<u64>;
+    /// Cuts or grows (with zeros) the file.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+}
+
+/// How to open a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenMode {
+    /// An existing file, to read.
+    Read,
+    /// An existing file, to read and write.
+    ReadWrite,
+    /// To read and write; made empty if there is none.
+    CreateOrOpen,
+    /// To read and write; [`io::ErrorKind::AlreadyExists`] if there is one.
+    CreateNew,
+}
+
+/// One name in a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirEntry {
+    /// The last part of its path.
+    pub name: String,
+    /// Whether it is a directory.
+    pub is_dir: bool,
+    /// Its length in bytes; 0 for a directory.
+    pub len: u64,
+}
+
+/// Whole reads and writes on top of [`File`].
+pub trait FileExt {
+    /// Fills `buf`, or fails with [`io::ErrorKind::UnexpectedEof`].
+    fn read_exact_at(&self, buf: &mut [u8], pos: u64) -> io::Result<()>;
+    /// Writes all of `buf`. When it fails, any part may have been written.
+    fn write_all_at(&self, buf: &[u8], pos: u64) -> io::Result<()>;
+}
+
+impl<F: File + ?Sized> FileExt for F {
+    fn read_exact_at(&self, mut buf: &mut [u8], mut pos: u64) -> io::Result<()> {
+        while !buf.is_empty() {
+            match self.read_at(buf, pos)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                read => {
+                    buf = &mut buf[read..];
+                    pos += read as u64;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write_all_at(&self, mut buf: &[u8], mut pos: u64) -> io::Result<()> {
+        while !buf.is_empty() {
+            match self.write_at(buf, pos)? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                written => {
+                    buf = &buf[written..];
+                    pos += written as u64;
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,41 @@
+//! Random numbers, from the system or from a seed.
+#![allow(clippy::disallowed_methods, reason = "this is the door")]
+
+use std::sync::{Mutex, PoisonError};
+
+use rand::{Rng as _, RngExt as _, SeedableRng, rngs::StdRng};
+
+/// A generator that many may share.
+#[derive(Debug)]
+pub struct Rng(Mutex<StdRng>);
+
+impl Rng {
+    /// Seeded by the operating system.
+    pub fn from_os() -> Self {
+        Self::from_seed(rand::rng().next_u64())
+    }
+
+    /// The same numbers for the same seed.
+    pub fn from_seed(seed: u64) -> Self {
+        Self(Mutex::new(StdRng::seed_from_u64(seed)))
+    }
+
+    /// Any number.
+    pub fn next(&self) -> u64 {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .next_u64()
+    }
+
+    /// A number from 0 up to, but without, `end`.
+    ///
+    /// # Panics
+    /// When `end` is 0.
+    pub fn below(&self, end: u64) -> u64 {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .random_range(0..end)
+    }
+}
