@@ -3,6 +3,8 @@
 //! For JSON streams each message is its own bytes plus one `,` that counts as a position; a page is
 //! `[`, a range without its last byte, `]`. For all other streams an append is one message.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 /// Wire bytes and the lengths of the messages they consist of.
@@ -20,7 +22,7 @@ pub enum Messages {
     /// One message that is the whole payload.
     One,
     /// Two or more.
-    Many(Box<[u32]>),
+    Many(Arc<[u32]>),
 }
 
 impl Payload {
