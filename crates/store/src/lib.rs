@@ -11,6 +11,7 @@
 
 pub mod codec;
 pub mod error;
+pub mod segment;
 pub mod wal;
 
 pub use error::StoreError;
