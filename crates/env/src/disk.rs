@@ -34,6 +34,10 @@ pub trait Disk: Debug + Send + Sync {
 }
 
 /// An open file.
+#[expect(
+    clippy::len_without_is_empty,
+    reason = "a call that can fail, not a container's length"
+)]
 pub trait File: Debug + Send + Sync {
     /// Reads up to `buf.len()` bytes; 0 at the end of the file.
     fn read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize>;

@@ -1,0 +1,150 @@
+//! What power loss does to what was not synced.
+//!
+//! - Names: a prefix of all unsettled directory operations survives.
+//! - Lengths: per file, the length after some prefix of its unsynced changes.
+//! - Bytes: per 512-byte sector, the content after some prefix of the writes to it, so that writes
+//!   to different sectors may appear in any order, one torn from the other. A sector that never
+//!   reached the medium reads as zeros.
+//!
+//! All kept and all lost are drawn as often as mixtures are: recovery has to do with both.
+
+use std::collections::BTreeMap;
+
+use rand::{RngExt as _, rngs::StdRng};
+
+use super::{
+    file::{FileNode, Pending},
+    tree::Tree,
+};
+
+/// What a medium writes as a whole, in bytes.
+const SECTOR: usize = 512;
+
+/// Loses power.
+pub(super) fn lose_power(tree: &mut Tree, rng: &mut StdRng) {
+    let survival = Survival::draw(rng);
+    let kept = survival.of(rng, tree.unsettled());
+    tree.files_mut().for_each(|file| file.lose_power(rng));
+    tree.lose_names(kept);
+}
+
+/// One in two.
+pub(super) fn coin(rng: &mut StdRng) -> bool {
+    rng.random_bool(0.5)
+}
+
+/// How much survives.
+#[derive(Clone, Copy, Debug)]
+enum Survival {
+    All,
+    None,
+    Some,
+}
+
+impl Survival {
+    fn draw(rng: &mut StdRng) -> Self {
+        match rng.random_range(0..4) {
+            0 => Self::All,
+            1 => Self::None,
+            _ => Self::Some,
+        }
+    }
+
+    /// How many of `changes` survive, counted from the first.
+    fn of(self, rng: &mut StdRng, changes: usize) -> usize {
+        match self {
+            Self::All => changes,
+            Self::None => 0,
+            Self::Some => rng.random_range(0..=changes),
+        }
+    }
+}
+
+impl FileNode {
+    /// Resolves what is pending; readers see what is left.
+    fn lose_power(&mut self, rng: &mut StdRng) {
+        self.settle_randomly(rng);
+        self.now.clone_from(&self.durable);
+    }
+
+    /// Lets some of what is pending reach the medium and forgets the rest.
+    pub(super) fn settle_randomly(&mut self, rng: &mut StdRng) {
+        let pending = std::mem::take(&mut self.pending);
+        if pending.is_empty() {
+            return;
+        }
+        let survival = Survival::draw(rng);
+        let lengths_kept = survival.of(rng, pending.len());
+        let mut sectors = draw_sectors(&pending, survival, rng);
+        let mut len = self.durable.len();
+        for (index, change) in pending.iter().enumerate() {
+            match change {
+                Pending::SetLen(new) if index < lengths_kept => {
+                    len = *new;
+                    // What was cut off reads as zeros should the file grow again.
+                    let cut = len.min(self.durable.len());
+                    self.durable[cut..].fill(0);
+                }
+                Pending::SetLen(_) => {}
+                Pending::Write { pos, bytes } => {
+                    if index < lengths_kept {
+                        len = len.max(pos + bytes.len());
+                    }
+                    write_sectors(&mut self.durable, *pos, bytes, &mut sectors);
+                }
+            }
+        }
+        self.durable.resize(len, 0);
+    }
+}
+
+/// Draws for every sector that is written how many of its writes survive.
+fn draw_sectors(
+    pending: &[Pending],
+    survival: Survival,
+    rng: &mut StdRng,
+) -> BTreeMap<usize, usize> {
+    let mut writes: BTreeMap<usize, usize> = BTreeMap::new();
+    for change in pending {
+        if let Pending::Write { pos, bytes } = change {
+            for (sector, _) in pieces(*pos, bytes) {
+                *writes.entry(sector).or_default() += 1;
+            }
+        }
+    }
+    for count in writes.values_mut() {
+        *count = survival.of(rng, *count);
+    }
+    writes
+}
+
+/// Writes those parts whose sectors have survivors left, and counts these down.
+fn write_sectors(
+    content: &mut Vec<u8>,
+    pos: usize,
+    bytes: &[u8],
+    sectors: &mut BTreeMap<usize, usize>,
+) {
+    let mut at = pos;
+    for (sector, piece) in pieces(pos, bytes) {
+        let left = sectors
+            .get_mut(&sector)
+            .expect("drawn from the same writes");
+        if *left > 0 {
+            *left -= 1;
+            let bytes = piece.to_vec();
+            Pending::Write { pos: at, bytes }.apply(content);
+        }
+        at += piece.len();
+    }
+}
+
+/// A write, cut at sector boundaries.
+fn pieces(pos: usize, bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let head = bytes.len().min(SECTOR - pos % SECTOR);
+    let (first, rest) = bytes.split_at(head);
+    let first = (!first.is_empty()).then_some(first);
+    let all = first.into_iter().chain(rest.chunks(SECTOR));
+    all.enumerate()
+        .map(move |(n, piece)| (pos / SECTOR + n, piece))
+}
