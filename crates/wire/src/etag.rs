@@ -1,0 +1,182 @@
+//! Entity tags of pages, and `If-None-Match`.
+//!
+//! A tag names the stream's incarnation, the page's first and last offset (each with its
+//! generation), and how the page ends: at the tail, short of it, or at the end of a closed stream.
+//! So it changes when bytes are added, when the stream is closed without bytes (PROTOCOL 10.1), and
+//! when a stream is deleted and made again under the same name.
+
+use http::{HeaderMap, HeaderValue, header};
+use millrace_core::{Offset, StreamId};
+
+use crate::offset::Token;
+
+/// How a page ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageEnd {
+    /// More bytes follow.
+    Short,
+    /// At the tail of an open stream.
+    Tail,
+    /// At the end of a closed stream.
+    Closed,
+}
+
+impl PageEnd {
+    /// From what a read says of itself; `closed` counts only at the tail.
+    pub fn new(up_to_date: bool, closed: bool) -> Self {
+        match (up_to_date, closed) {
+            (false, _) => Self::Short,
+            (true, false) => Self::Tail,
+            (true, true) => Self::Closed,
+        }
+    }
+}
+
+/// The tag of the page of `stream` from `start` up to `next`.
+///
+/// # Panics
+/// Never: the text is printable ASCII.
+pub fn etag(stream: StreamId, start: Offset, next: Offset, end: PageEnd) -> HeaderValue {
+    let mark = match end {
+        PageEnd::Short => ":p",
+        PageEnd::Tail => "",
+        PageEnd::Closed => ":c",
+    };
+    let (start, next) = (Token::new(start), Token::new(next));
+    let text = format!("\"{:x}:{start}:{next}{mark}\"", stream.get());
+    HeaderValue::try_from(text).expect("printable ASCII")
+}
+
+/// Whether the request's `If-None-Match` names `etag`, so that the answer is 304. The comparison is
+/// the weak one (RFC 9110 section 13.1.2).
+pub fn is_not_modified(headers: &HeaderMap, etag: &HeaderValue) -> bool {
+    headers
+        .get_all(header::IF_NONE_MATCH)
+        .iter()
+        .any(|list| names(list.as_bytes(), etag.as_bytes()))
+}
+
+fn names(mut list: &[u8], etag: &[u8]) -> bool {
+    loop {
+        list = list.trim_ascii_start();
+        let Some(first) = list.first() else {
+            return false;
+        };
+        match first {
+            b',' => list = &list[1..],
+            b'*' => return true,
+            _ => {
+                let (tag, rest) = split_tag(list);
+                if tag == etag {
+                    return true;
+                }
+                list = rest;
+            }
+        }
+    }
+}
+
+/// The first tag without its weakness mark, and what follows it. A tag without quotes, as some
+/// clients send it, ends at the comma and names nothing of ours.
+fn split_tag(list: &[u8]) -> (&[u8], &[u8]) {
+    let list = list.strip_prefix(b"W/").unwrap_or(list);
+    let quoted = list
+        .strip_prefix(b"\"")
+        .and_then(|inside| inside.iter().position(|byte| *byte == b'"'));
+    let len = match quoted {
+        Some(inside) => inside + 2,
+        None => list
+            .iter()
+            .position(|byte| *byte == b',')
+            .unwrap_or(list.len()),
+    };
+    list.split_at(len)
+}
+
+#[cfg(test)]
+mod tests {
+    use millrace_core::{Generation, SlotId, StreamPos};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn offset(position: u64) -> Offset {
+        Offset {
+            generation: Generation(1),
+            position: StreamPos(position),
+        }
+    }
+
+    fn of(birth: u64, start: u64, next: u64, end: PageEnd) -> HeaderValue {
+        let stream = StreamId::new(SlotId(3), Generation(birth));
+        etag(stream, offset(start), offset(next), end)
+    }
+
+    fn matches(lists: &[&str], tag: &HeaderValue) -> bool {
+        let mut headers = HeaderMap::new();
+        for list in lists {
+            headers.append(header::IF_NONE_MATCH, HeaderValue::from_str(list).unwrap());
+        }
+        is_not_modified(&headers, tag)
+    }
+
+    #[test]
+    fn t54_a_tag_changes_with_everything_a_reader_must_notice() {
+        let tags = [
+            of(1, 0, 9, PageEnd::Tail),
+            of(2, 0, 9, PageEnd::Tail),
+            of(1, 3, 9, PageEnd::Tail),
+            of(1, 0, 10, PageEnd::Tail),
+            of(1, 0, 9, PageEnd::Closed),
+            of(1, 0, 9, PageEnd::Short),
+        ];
+        for (i, tag) in tags.iter().enumerate() {
+            assert!(tags[i + 1..].iter().all(|other| other != tag), "{tag:?}");
+            assert!(tag.as_bytes().starts_with(b"\"") && tag.as_bytes().ends_with(b"\""));
+        }
+    }
+
+    #[test]
+    fn lists_stars_and_weak_forms_are_understood() {
+        let tag = of(1, 0, 9, PageEnd::Tail);
+        let text = tag.to_str().unwrap();
+        for list in [
+            text.to_owned(),
+            format!("W/{text}"),
+            format!("\"a\", {text}"),
+            format!("\"a,b\",W/\"c\" , {text}, \"d\""),
+            format!(",, {text}"),
+            "*".to_owned(),
+            format!("bare, {text}"),
+        ] {
+            assert!(matches(&[&list], &tag), "{list}");
+        }
+        assert!(matches(&["\"a\"", text], &tag), "a second header line");
+    }
+
+    #[test]
+    fn other_tags_do_not_match() {
+        let tag = of(1, 0, 9, PageEnd::Tail);
+        let bare = tag.to_str().unwrap().trim_matches('"');
+        for list in [
+            "",
+            ",",
+            "\"wrong-etag\"",
+            bare,
+            "\"",
+            "W/",
+            "W/\"*\"",
+            "\"*\"",
+        ] {
+            assert!(!matches(&[list], &tag), "{list}");
+        }
+        assert!(!matches(&[], &tag));
+    }
+
+    proptest! {
+        #[test]
+        fn no_list_makes_it_loop_or_panic(list in proptest::collection::vec(any::<u8>(), 0..60)) {
+            let _ = names(&list, b"\"x\"");
+        }
+    }
+}

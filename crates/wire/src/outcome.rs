@@ -1,0 +1,228 @@
+//! Success: status and headers of every answer that is not a problem.
+//!
+//! Not here: refusals ([`crate::problem`]), security and cross-origin headers ([`crate::cors`]),
+//! `Content-Length` (the server knows the body).
+
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use millrace_core::{
+    ContentKind, ContentType, Lifetime, Offset, StreamName, Timestamp,
+    stream::{Outcome, decide::Summary},
+};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use crate::{
+    cache::{NO_CACHE, NO_STORE},
+    headers::{
+        PRODUCER_EPOCH, PRODUCER_SEQ, STREAM_CLOSED, STREAM_CURSOR, STREAM_EXPIRES_AT,
+        STREAM_NEXT_OFFSET, STREAM_SSE_DATA_ENCODING, STREAM_TTL, STREAM_UP_TO_DATE,
+    },
+    offset::Token,
+    path,
+};
+
+const TRUE: HeaderValue = HeaderValue::from_static("true");
+
+/// The first line and the headers of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+}
+
+/// Answers PUT. `origin` is what comes before the path in `Location`: scheme and authority, or
+/// `--public-url`, without a slash at its end.
+///
+/// # Panics
+/// When `origin` is no text for a header.
+pub fn put(outcome: &Outcome, origin: &str, name: &StreamName) -> Reply {
+    let mut reply = reply(outcome, true);
+    if reply.status == StatusCode::CREATED {
+        let location = format!("{origin}{}", path::location(name));
+        let location = HeaderValue::try_from(location).expect("an origin is printable ASCII");
+        reply.headers.insert(header::LOCATION, location);
+    }
+    reply
+}
+
+/// Answers POST. PROTOCOL 5.2.1: a producer's append that brought bytes is 200, all else 204.
+pub fn post(outcome: &Outcome, brought_bytes: bool) -> Reply {
+    reply(outcome, brought_bytes)
+}
+
+/// Answers DELETE.
+pub fn delete(outcome: &Outcome) -> Reply {
+    reply(outcome, false)
+}
+
+fn reply(outcome: &Outcome, brought_bytes: bool) -> Reply {
+    let (status, headers) = match outcome {
+        Outcome::Created(summary) => (StatusCode::CREATED, described(summary)),
+        Outcome::Exists(summary) => (StatusCode::OK, described(summary)),
+        Outcome::Appended { summary, producer } => {
+            let status = match producer {
+                Some(_) if brought_bytes => StatusCode::OK,
+                _ => StatusCode::NO_CONTENT,
+            };
+            (status, appended(summary, *producer))
+        }
+        Outcome::Duplicate { summary, producer } => {
+            (StatusCode::NO_CONTENT, appended(summary, Some(*producer)))
+        }
+        Outcome::AlreadyClosed(summary) => (StatusCode::NO_CONTENT, appended(summary, None)),
+        Outcome::Deleted | Outcome::Done => (StatusCode::NO_CONTENT, HeaderMap::new()),
+    };
+    Reply { status, headers }
+}
+
+fn described(summary: &Summary) -> HeaderMap {
+    let mut headers = appended(summary, None);
+    headers.insert(header::CONTENT_TYPE, content_type(&summary.content_type));
+    headers
+}
+
+fn appended(summary: &Summary, producer: Option<(u64, u64)>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(STREAM_NEXT_OFFSET, Token::new(summary.tail).into());
+    if summary.closed {
+        headers.insert(STREAM_CLOSED, TRUE);
+    }
+    if let Some((epoch, seq)) = producer {
+        headers.insert(PRODUCER_EPOCH, epoch.into());
+        headers.insert(PRODUCER_SEQ, seq.into());
+    }
+    headers
+}
+
+/// What HEAD says of a stream.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadFacts<'a> {
+    /// Its content type.
+    pub content_type: &'a ContentType,
+    /// Its tail.
+    pub tail: Offset,
+    /// Whether it is closed.
+    pub closed: bool,
+    /// How long it lives.
+    pub lifetime: Lifetime,
+}
+
+/// Answers HEAD (PROTOCOL 5.5).
+pub fn head(facts: HeadFacts<'_>) -> Reply {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, content_type(facts.content_type));
+    headers.insert(header::CACHE_CONTROL, NO_STORE);
+    headers.insert(STREAM_NEXT_OFFSET, Token::new(facts.tail).into());
+    if facts.closed {
+        headers.insert(STREAM_CLOSED, TRUE);
+    }
+    match facts.lifetime {
+        Lifetime::Unlimited => {}
+        Lifetime::Ttl(seconds) => {
+            headers.insert(STREAM_TTL, seconds.into());
+        }
+        Lifetime::Until(at) => {
+            headers.insert(STREAM_EXPIRES_AT, rfc3339(at));
+        }
+    }
+    Reply {
+        status: StatusCode::OK,
+        headers,
+    }
+}
+
+/// What a page or the end of a wait says of itself.
+#[derive(Clone, Debug)]
+pub struct ReadFacts<'a> {
+    /// The stream's content type.
+    pub content_type: &'a ContentType,
+    /// The offset after the bytes that the answer carries; never past them.
+    pub next: Offset,
+    /// Whether that was the tail.
+    pub up_to_date: bool,
+    /// Whether that was the tail of a closed stream.
+    pub closed: bool,
+    /// The cursor, in live modes while the stream is open.
+    pub cursor: Option<u64>,
+    /// The page's tag, where it has one.
+    pub etag: Option<HeaderValue>,
+    /// From [`crate::cache::cache_control`].
+    pub cache_control: HeaderValue,
+}
+
+/// How a read ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadEnd {
+    /// With a page, empty or not: 200.
+    Page,
+    /// With what the client has already: 304.
+    NotModified,
+    /// With nothing, in time or because nothing can come: 204.
+    Nothing,
+}
+
+/// Answers a catch-up or long-poll GET (PROTOCOL 5.6 and 5.7).
+pub fn read(end: ReadEnd, facts: ReadFacts<'_>) -> Reply {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CACHE_CONTROL, facts.cache_control);
+    headers.insert(STREAM_NEXT_OFFSET, Token::new(facts.next).into());
+    if facts.up_to_date {
+        headers.insert(STREAM_UP_TO_DATE, TRUE);
+    }
+    if facts.closed && facts.up_to_date {
+        headers.insert(STREAM_CLOSED, TRUE);
+    }
+    if let Some(cursor) = facts.cursor {
+        headers.insert(STREAM_CURSOR, cursor.into());
+    }
+    if let Some(etag) = facts.etag {
+        headers.insert(header::ETAG, etag);
+    }
+    let status = match end {
+        ReadEnd::Page => {
+            headers.insert(header::CONTENT_TYPE, content_type(facts.content_type));
+            StatusCode::OK
+        }
+        ReadEnd::NotModified => StatusCode::NOT_MODIFIED,
+        ReadEnd::Nothing => StatusCode::NO_CONTENT,
+    };
+    Reply { status, headers }
+}
+
+/// Answers an SSE GET (PROTOCOL 5.8), before its events. `X-Accel-Buffering` keeps nginx from
+/// holding them back.
+pub fn sse(kind: ContentKind) -> Reply {
+    let mut headers = HeaderMap::new();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/event-stream"),
+    );
+    headers.insert(header::CACHE_CONTROL, NO_CACHE);
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    if kind == ContentKind::Binary {
+        headers.insert(STREAM_SSE_DATA_ENCODING, HeaderValue::from_static("base64"));
+    }
+    Reply {
+        status: StatusCode::OK,
+        headers,
+    }
+}
+
+fn content_type(content_type: &ContentType) -> HeaderValue {
+    HeaderValue::from_str(content_type.as_str()).expect("a content type is visible ASCII")
+}
+
+/// A moment as RFC 3339, in UTC. Moments after the year 9999 are written as its end.
+fn rfc3339(at: Timestamp) -> HeaderValue {
+    const LAST: &str = "9999-12-31T23:59:59.999Z";
+    let nanos = i128::from(at.get()) * 1_000_000;
+    let text = OffsetDateTime::from_unix_timestamp_nanos(nanos)
+        .ok()
+        .and_then(|at| at.format(&Rfc3339).ok())
+        .unwrap_or_else(|| LAST.to_owned());
+    HeaderValue::try_from(text).expect("printable ASCII")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,211 @@
+//! Query strings: how a stream is to be read, and what is to be listed.
+//!
+//! Values are decoded as every client library encodes them (`application/x-www-form-urlencoded`):
+//! `+` is a space, `%2B` a plus. Unknown parameters are ignored (PROTOCOL 11.1), and a key with
+//! broken escapes is unknown; a known parameter with broken escapes, or sent twice, is refused.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+
+use crate::{
+    cursor,
+    headers::{LAST_EVENT_ID, single_text},
+    offset::OffsetArg,
+    path::percent_decoded,
+    refused::BadRequest,
+};
+
+/// The most names one listing holds.
+pub const LIST_LIMIT_MAX: usize = 1000;
+/// How many names a listing holds when nothing is asked.
+pub const LIST_LIMIT_DEFAULT: usize = 100;
+/// The longest time a request can ask to wait.
+pub const TIMEOUT_MAX: Duration = Duration::from_mins(1);
+
+/// How a stream is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadQuery {
+    /// From where; the start when nothing is named.
+    pub offset: OffsetArg,
+    /// Whether it goes on when the tail is reached.
+    pub live: Live,
+    /// The cursor that the client echoes, if it is one.
+    pub cursor: Option<u64>,
+    /// How long a long-poll may wait, where the request says; at most [`TIMEOUT_MAX`].
+    pub timeout: Option<Duration>,
+    /// Whether the offset came as `Last-Event-ID`: an EventSource that reconnects, which only a 204
+    /// ends when the stream is closed and nothing is left.
+    pub reconnects: bool,
+}
+
+/// What happens at the tail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Live {
+    /// The answer ends.
+    CatchUp,
+    /// The answer waits for the next bytes.
+    LongPoll,
+    /// The answer goes on as server-sent events.
+    Sse,
+}
+
+/// What is to be listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListQuery {
+    /// What names begin with; empty for all.
+    pub prefix: String,
+    /// The name after which the listing goes on.
+    pub after: Option<String>,
+    /// The most names.
+    pub limit: usize,
+}
+
+impl ReadQuery {
+    /// Reads the query, and `Last-Event-ID` for server-sent events, where it beats `offset`: a bare
+    /// EventSource repeats its first URL when it reconnects.
+    pub fn parse(query: Option<&str>, headers: &HeaderMap) -> Result<Self, BadRequest> {
+        let query = Query(query.unwrap_or_default());
+        let live = live(query.one("live")?.as_deref())?;
+        let named = match query.one("offset")? {
+            None => None,
+            Some(text) => Some(OffsetArg::parse(&text).ok_or(BadRequest::Offset)?),
+        };
+        let resumed = match live {
+            Live::Sse => last_event_id(headers)?,
+            _ => None,
+        };
+        let offset = match resumed.or(named) {
+            Some(offset) => offset,
+            None if live == Live::CatchUp => OffsetArg::Start,
+            None => return Err(BadRequest::OffsetRequired),
+        };
+        Ok(Self {
+            offset,
+            live,
+            cursor: query.first("cursor").and_then(|text| cursor::parse(&text)),
+            timeout: timeout(query)?,
+            reconnects: resumed.is_some(),
+        })
+    }
+}
+
+fn live(text: Option<&str>) -> Result<Live, BadRequest> {
+    match text {
+        None | Some("false" | "0") => Ok(Live::CatchUp),
+        Some("long-poll" | "true" | "1") => Ok(Live::LongPoll),
+        Some("sse") => Ok(Live::Sse),
+        Some(_) => Err(BadRequest::Live),
+    }
+}
+
+/// An empty id is what an EventSource has before its first event: none.
+fn last_event_id(headers: &HeaderMap) -> Result<Option<OffsetArg>, BadRequest> {
+    match single_text(headers, &LAST_EVENT_ID, "Last-Event-ID")? {
+        None | Some("") => Ok(None),
+        Some(text) => OffsetArg::parse(text)
+            .map(Some)
+            .ok_or(BadRequest::LastEventId),
+    }
+}
+
+fn timeout(query: Query<'_>) -> Result<Option<Duration>, BadRequest> {
+    let millis = match query.one("timeout_ms")? {
+        None => None,
+        Some(text) => Some(number(&text).ok_or(BadRequest::Timeout("timeout_ms"))?),
+    };
+    let with_unit = match query.one("timeout")? {
+        None => None,
+        Some(text) => Some(duration_millis(&text).ok_or(BadRequest::Timeout("timeout"))?),
+    };
+    if millis.is_some() && with_unit.is_some() {
+        return Err(BadRequest::TimeoutTwice);
+    }
+    let millis = millis.or(with_unit);
+    Ok(millis.map(|millis| Duration::from_millis(millis).min(TIMEOUT_MAX)))
+}
+
+/// Digits with a unit; bare digits are seconds (PROTOCOL 5.7).
+fn duration_millis(text: &str) -> Option<u64> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (digits, unit) = text.split_at(digits);
+    let scale = match unit {
+        "ms" => 1,
+        "" | "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    Some(number(digits)?.saturating_mul(scale))
+}
+
+/// Digits; a number too large for 64 bits is as good as the largest.
+fn number(text: &str) -> Option<u64> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| text.parse().unwrap_or(u64::MAX))
+}
+
+impl ListQuery {
+    /// Reads the query.
+    pub fn parse(query: Option<&str>) -> Result<Self, BadRequest> {
+        let query = Query(query.unwrap_or_default());
+        let limit = match query.one("limit")? {
+            None => LIST_LIMIT_DEFAULT,
+            Some(text) => number(&text)
+                .and_then(|limit| usize::try_from(limit).ok())
+                .filter(|limit| (1..=LIST_LIMIT_MAX).contains(limit))
+                .ok_or(BadRequest::Limit)?,
+        };
+        Ok(Self {
+            prefix: query.one("prefix")?.unwrap_or_default(),
+            after: query.one("after")?.filter(|after| !after.is_empty()),
+            limit,
+        })
+    }
+}
+
+/// A query string, looked through anew for every parameter: there are few of both.
+#[derive(Clone, Copy)]
+struct Query<'a>(&'a str);
+
+impl Query<'_> {
+    /// The decoded value of `key`, which may stand there once.
+    fn one(self, key: &'static str) -> Result<Option<String>, BadRequest> {
+        let mut values = self.values(key);
+        let value = values.next();
+        if values.next().is_some() {
+            return Err(BadRequest::RepeatedParameter(key));
+        }
+        match value {
+            None => Ok(None),
+            Some(value) => form_decoded(value)
+                .map(Some)
+                .ok_or(BadRequest::ParameterEncoding(key)),
+        }
+    }
+
+    /// The decoded value of the first `key`, if it can be decoded.
+    fn first(self, key: &'static str) -> Option<String> {
+        self.values(key).next().and_then(form_decoded)
+    }
+
+    /// The values of `key`, still encoded.
+    fn values(&self, key: &'static str) -> impl Iterator<Item = &str> {
+        self.0.split('&').filter_map(move |pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let is_key = name == key || form_decoded(name).is_some_and(|name| name == key);
+            is_key.then_some(value)
+        })
+    }
+}
+
+fn form_decoded(text: &str) -> Option<String> {
+    if text.contains('+') {
+        percent_decoded(&text.replace('+', " "))
+    } else {
+        percent_decoded(text)
+    }
+}
+
+#[cfg(test)]
+mod tests;
