@@ -15,8 +15,9 @@ pub const PRODUCERS_PER_STREAM_MAX: u32 = 65_536;
 pub const PRODUCER_IDLE_MILLIS_MIN: u64 = 7 * 24 * 60 * 60 * 1000;
 /// The largest integer of a producer header: 2^53 - 1, for JavaScript clients.
 pub const PRODUCER_NUMBER_MAX: u64 = (1 << 53) - 1;
-/// The deepest nesting of an appended JSON value.
-pub const JSON_DEPTH_MAX: usize = 128;
+/// The deepest nesting of an appended JSON value. A page puts an array around it, and common readers
+/// stop at 127 levels; the rest is room for what a client puts around a page.
+pub const JSON_DEPTH_MAX: usize = 120;
 /// The largest `--append-bytes-max` that may be configured, in bytes: a payload's message lengths
 /// are 32-bit numbers.
 pub const APPEND_BYTES_CEILING: u64 = 1 << 30;
