@@ -98,3 +98,44 @@ pub async fn sleep(duration: Duration) {
 pub async fn timeout<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
     tokio::time::timeout(limit, future).await.ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_simulated_clock_moves_only_when_told() {
+        let clock = SimClock::new(5_000);
+        assert_eq!((clock.wall(), clock.mono()), (5_000, Duration::ZERO));
+        clock.advance(Duration::from_secs(2));
+        assert_eq!(
+            (clock.wall(), clock.mono()),
+            (7_000, Duration::from_secs(2))
+        );
+    }
+
+    #[test]
+    fn a_jump_of_the_wall_clock_leaves_the_stopwatch_alone() {
+        let clock = SimClock::new(5_000);
+        clock.advance(Duration::from_secs(1));
+        clock.jump_to(10);
+        assert_eq!((clock.wall(), clock.mono()), (10, Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn the_real_clocks_run() {
+        const YEAR_2020: u64 = 1_577_836_800_000;
+        let clock = RealClock::new();
+        assert!(clock.wall() > YEAR_2020);
+        let before = clock.mono();
+        assert!(clock.mono() >= before);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_cuts_what_takes_longer() {
+        let limit = Duration::from_secs(10);
+        let wait = |secs| sleep(Duration::from_secs(secs));
+        assert_eq!(timeout(limit, wait(9)).await, Some(()));
+        assert_eq!(timeout(limit, wait(11)).await, None);
+    }
+}

@@ -110,3 +110,54 @@ impl<F: File + ?Sized> FileExt for F {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{FaultError, FaultOp, SimDisk};
+
+    fn file(disk: &SimDisk) -> Arc<dyn File> {
+        disk.open(Path::new("a"), OpenMode::CreateNew)
+            .expect("opens")
+    }
+
+    #[test]
+    fn whole_writes_and_reads_go_on_after_short_ones() {
+        let disk = SimDisk::new(3);
+        let file = file(&disk);
+        disk.set_short_writes(1.0);
+        let content: Vec<u8> = (0..200).collect();
+        file.write_all_at(&content, 5).expect("writes");
+        let mut read = vec![0; 200];
+        file.read_exact_at(&mut read, 5).expect("reads");
+        assert_eq!(read, content);
+    }
+
+    #[test]
+    fn reading_past_the_end_is_an_error_and_not_zeros() {
+        let file = file(&SimDisk::new(3));
+        file.write_all_at(b"abc", 0).expect("writes");
+        let short = file.read_exact_at(&mut [0; 4], 0).expect_err("is short");
+        assert_eq!(short.kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn t14_a_whole_write_that_no_longer_fits_is_an_error() {
+        let disk = SimDisk::new(3);
+        let file = file(&disk);
+        disk.set_capacity(Some(10));
+        let full = file.write_all_at(&[1; 11], 0).expect_err("is full");
+        assert_eq!(full.kind(), io::ErrorKind::StorageFull);
+        assert_eq!(file.len().expect("has a length"), 10, "a part is written");
+    }
+
+    #[test]
+    fn errors_in_the_middle_come_through() {
+        let disk = SimDisk::new(3);
+        let file = file(&disk);
+        file.write_all_at(b"abc", 0).expect("writes");
+        disk.fail_next(FaultOp::Read, FaultError::Io, 0);
+        let failed = file.read_exact_at(&mut [0; 3], 0).expect_err("fails");
+        assert_eq!(failed.raw_os_error(), Some(5));
+    }
+}

@@ -22,7 +22,7 @@ pub use clock::{Clock, RealClock, SimClock, sleep, timeout};
 pub use disk::{DirEntry, Disk, File, FileExt, OpenMode, RealDisk};
 pub use net::{Listener, TcpListener};
 pub use rng::Rng;
-pub use sim::SimDisk;
+pub use sim::{Fault, FaultError, FaultOp, SimDisk, is_power_loss};
 
 /// All of the outside world that the engine may use.
 #[derive(Clone, Debug)]

@@ -33,3 +33,28 @@ impl Listener for TcpListener {
         Ok((conn, peer))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    // The one unit test that takes a port: there is nothing here but the port.
+    #[tokio::test]
+    async fn a_bound_socket_takes_connections_without_delay() {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+        let addr = socket.local_addr().expect("has an address");
+        let listener = TcpListener::new(socket).expect("listens");
+        let connect = tokio::net::TcpStream::connect(addr);
+        let (client, accepted) = tokio::join!(connect, listener.accept());
+        let (mut conn, peer) = accepted.expect("accepts");
+        let mut client = client.expect("connects");
+        assert_eq!(peer, client.local_addr().expect("has an address"));
+        assert!(conn.nodelay().expect("tells"));
+        client.write_all(b"hi").await.expect("writes");
+        let mut buf = [0; 2];
+        conn.read_exact(&mut buf).await.expect("reads");
+        assert_eq!(&buf, b"hi");
+    }
+}

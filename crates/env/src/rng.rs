@@ -39,3 +39,29 @@ impl Rng {
             .random_range(0..end)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn first(rng: &Rng) -> Vec<u64> {
+        (0..8).map(|_| rng.next()).collect()
+    }
+
+    #[test]
+    fn a_seed_gives_the_same_numbers_again() {
+        assert_eq!(first(&Rng::from_seed(1)), first(&Rng::from_seed(1)));
+        assert_ne!(first(&Rng::from_seed(1)), first(&Rng::from_seed(2)));
+        assert_ne!(first(&Rng::from_os()), first(&Rng::from_os()));
+    }
+
+    #[test]
+    fn below_stays_below() {
+        let rng = Rng::from_seed(1);
+        let mut seen = [false; 3];
+        for _ in 0..100 {
+            seen[usize::try_from(rng.below(3)).expect("small")] = true;
+        }
+        assert_eq!(seen, [true; 3]);
+    }
+}

@@ -123,3 +123,6 @@ impl File for RealFile {
         self.0.set_len(len)
     }
 }
+
+#[cfg(test)]
+mod tests;

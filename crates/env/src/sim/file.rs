@@ -6,11 +6,14 @@ use rand::RngExt as _;
 
 use super::{
     Shared, State,
-    faults::{FaultError, FaultOp, Power, is_power_loss},
-    locked, not_writable,
+    faults::{FaultError, FaultOp, Power, errno, is_power_loss},
+    locked,
     tree::NodeId,
 };
 use crate::disk::File;
+
+/// What the system answers to a write through a handle opened for reading.
+const EBADF: i32 = 9;
 
 /// A file, whatever its name.
 #[derive(Clone, Debug, Default)]
@@ -92,7 +95,7 @@ impl SimFile {
         let power = state.enter(self.boot, op, &self.path)?;
         let writes = matches!(op, FaultOp::Write | FaultOp::SetLen);
         if writes && !self.writable {
-            return Err(not_writable());
+            return Err(errno(EBADF));
         }
         Ok(power)
     }
