@@ -1,0 +1,230 @@
+//! Making a log, and making one that exists writable again.
+//!
+//! Opening first reads and verifies everything and changes nothing. Then it ends what the last boot
+//! left open: the frames of which nothing proves that they were synced are written once more as
+//! they are, followed by a seal over whatever is behind them, and synced; only then do they count
+//! as durable. (After a failed sync, reads may show bytes that the disk does not hold.) The log goes
+//! on in a fresh segment.
+//!
+//! Every step leaves a log that opens to the same frames: what is written over a frame is the same
+//! frame, and a torn seal is torn like any frame (T16).
+//!
+//! Next: `writer.rs`.
+
+use std::{collections::VecDeque, io, sync::atomic::AtomicU64, time::Duration};
+
+use millrace_core::{Event, Lsn};
+use millrace_env::{Env, FileExt as _, OpenMode};
+
+use super::{
+    LogId, Recovery, WalOptions,
+    format::{Chain, FRAME_HEADER_LEN, FrameKind, SEGMENT_HEADER_BYTES, SegmentNumber},
+    frame::{self, Place},
+    scan::{Closed, LastSegment, Listing, walk},
+    segment::{Rest, Segment},
+    spare::{Spare, spare_path},
+    writer::{Active, Wal},
+};
+use crate::error::StoreError;
+
+/// How much is written again at once.
+const COPY_BYTES: u64 = 1 << 20;
+
+impl Wal {
+    /// Makes an empty log whose first frame will be frame 1; durable when it returns. What an
+    /// interrupted call left behind is replaced, a log that holds frames is refused.
+    pub fn create(
+        env: &Env,
+        log: LogId,
+        boot_epoch: u64,
+        options: WalOptions,
+    ) -> Result<Self, StoreError> {
+        env.disk.create_dir(&log.dir())?;
+        env.disk.sync_dir("".as_ref())?;
+        env.disk.sync_dir("wal".as_ref())?;
+        let listing = Listing::read(env, log)?;
+        if !listing.segments.is_empty() {
+            let mut none = |_, _| {
+                let dir = log.dir();
+                let what = format!("{} already holds frames", dir.display());
+                Err(StoreError::corrupt(what))
+            };
+            let (wal, _) = Self::open(env, log, boot_epoch, Lsn::ZERO, options, &mut none)?;
+            return Ok(wal);
+        }
+        let mut wal = Self::unopened(env, log, boot_epoch, options);
+        wal.take_over_spares(listing)?;
+        wal.prepare(0, true)?;
+        Ok(wal)
+    }
+
+    /// Opens a log: verifies all of it, gives every frame above `after` to `replay` in order, and
+    /// makes it writable. `after` is the LSN up to which the catalog holds its content; it is never
+    /// beyond the log's end, because a flush comes after the sync of what it takes.
+    ///
+    /// Nothing is changed before all is verified. When there is no space for a fresh segment the log
+    /// opens all the same and [`Wal::prepare`] says so.
+    pub fn open(
+        env: &Env,
+        log: LogId,
+        boot_epoch: u64,
+        after: Lsn,
+        options: WalOptions,
+        replay: &mut dyn FnMut(Lsn, Vec<Event>) -> Result<(), StoreError>,
+    ) -> Result<(Self, Recovery), StoreError> {
+        let listing = Listing::read(env, log)?;
+        let mut frames = 0;
+        let walked = walk(env, log, Some(after), &listing, &mut |_, raw, events| {
+            let lsn = raw.header.lsn;
+            if raw.header.kind == FrameKind::Seal || lsn <= after {
+                return Ok(());
+            }
+            frames += 1;
+            replay(lsn, events)
+        })?;
+        let recovery = Recovery {
+            frames,
+            last: Lsn(walked.last.next.get().saturating_sub(1)),
+            torn_bytes: match walked.last.rest {
+                Rest::Clean => 0,
+                Rest::Torn { bytes } => bytes,
+            },
+            segments: walked.closed.len() as u64 + 1,
+        };
+        let mut wal = Self::unopened(env, log, boot_epoch, options);
+        wal.closed = walked.closed.into();
+        wal.go_on_from(walked.last, listing)?;
+        Ok((wal, recovery))
+    }
+
+    /// Removes a log that the catalog no longer names, with all that is in it; fine if it is gone.
+    pub fn remove(env: &Env, log: LogId) -> Result<(), StoreError> {
+        let dir = log.dir();
+        let entries = match env.disk.list(&dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        for entry in entries {
+            env.disk.remove(&dir.join(entry.name))?;
+        }
+        env.disk.remove_dir(&dir)?;
+        env.disk.sync_dir("wal".as_ref())?;
+        Ok(())
+    }
+
+    fn unopened(env: &Env, log: LogId, boot_epoch: u64, options: WalOptions) -> Self {
+        Self {
+            env: env.clone(),
+            log,
+            boot_epoch,
+            options,
+            closed: VecDeque::new(),
+            active: None,
+            last_seal: (SegmentNumber::BEFORE_FIRST, Chain::NONE),
+            next: Lsn(1),
+            synced_below: Lsn(1),
+            sync_issued_below: AtomicU64::new(1),
+            spares: Vec::new(),
+            next_spare: 1,
+            making_spare: false,
+            spare_not_before: Duration::ZERO,
+            poisoned: None,
+        }
+    }
+
+    fn go_on_from(&mut self, last: LastSegment, listing: Listing) -> Result<(), StoreError> {
+        // Names may be those of the last boot's memory only; nothing is built on them before.
+        self.sync_dir()?;
+        self.take_over_spares(listing)?;
+        self.next = last.next;
+        self.synced_below = last.next;
+        let number = last.segment.header.number;
+        let file = self
+            .env
+            .disk
+            .open(&number.path(self.log), OpenMode::ReadWrite)?;
+        let segment = Segment {
+            file,
+            ..last.segment
+        };
+        let last = LastSegment { segment, ..last };
+        let unused = last.at == SEGMENT_HEADER_BYTES && last.rest == Rest::Clean;
+        if unused {
+            return self.go_on_in(last);
+        }
+        self.last_seal = (number, end(&last)?);
+        self.closed.push_back(Closed {
+            number,
+            next: last.next,
+            file_bytes: last.segment.header.file_bytes,
+            used_bytes: last.at,
+        });
+        match self.prepare(0, false) {
+            // Reads need no space, nor does finding out what can be freed.
+            Ok(()) | Err(StoreError::Full) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Goes on in a segment without frames, so that starts that do nothing leave nothing.
+    fn go_on_in(&mut self, last: LastSegment) -> Result<(), StoreError> {
+        let LastSegment { segment, at, .. } = last;
+        // A frame that failed may be on the disk though reads do not show it: not after this.
+        segment.file.write_all_at(&[0; FRAME_HEADER_LEN], at)?;
+        segment.file.sync()?;
+        self.active = Some(Active::empty(segment.file, &segment.header, segment.chain));
+        Ok(())
+    }
+
+    /// Keeps as many spares as are wanted, and removes the others and what was not finished.
+    fn take_over_spares(&mut self, listing: Listing) -> Result<(), StoreError> {
+        for name in listing.unfinished {
+            self.env.disk.remove(&self.log.dir().join(name))?;
+        }
+        for (id, bytes) in listing.spares {
+            self.next_spare = self.next_spare.max(id.saturating_add(1));
+            let path = spare_path(self.log, id);
+            let wanted = self.spares.len() < self.spares_wanted();
+            if !wanted || bytes != self.options.segment_bytes {
+                self.env.disk.remove(&path)?;
+                continue;
+            }
+            self.spares.push(Spare {
+                file: self.env.disk.open(&path, OpenMode::ReadWrite)?,
+                path,
+                bytes,
+                zeroed: false,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Makes the end of the last segment durable: its unproven frames as they are, then the seal. The
+/// seal is written after their sync, so that it proves them.
+fn end(last: &LastSegment) -> Result<Chain, StoreError> {
+    let segment = &last.segment;
+    let mut at = last.unproven_from;
+    while at < last.at {
+        let len = (last.at - at).min(COPY_BYTES);
+        let mut bytes = vec![0; usize::try_from(len).expect("at most COPY_BYTES")];
+        segment.file.read_exact_at(&mut bytes, at)?;
+        segment.file.write_all_at(&bytes, at)?;
+        at += len;
+    }
+    segment.file.sync()?;
+    if last.sealed {
+        return Ok(last.chain);
+    }
+    let (seal, chain) = frame::seal(Place {
+        segment: segment.header.number,
+        salt: segment.header.salt,
+        lsn: last.next,
+        previous: last.chain,
+        after_unsynced: false,
+    });
+    segment.file.write_all_at(&seal, last.at)?;
+    segment.file.sync()?;
+    Ok(chain)
+}
