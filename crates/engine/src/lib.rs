@@ -1,1 +1,35 @@
-//! Placeholder.
+//! Live streams: appends, reads, forks, expiry and maintenance over the store.
+//!
+//! Layout, in the order of an append: [`engine`] (what users call), `shard` (the turn), `live` and
+//! `directory` (what is published), [`read`] (one reader for all modes). Beside it: `fork` (where a
+//! fork branches), [`list`], `open` (recovery), `maintenance` (compaction), `budget` (memory),
+//! [`options`], [`status`].
+//!
+//! Not here: HTTP (`millrace-server`), the rules themselves (`millrace-core`), bytes at rest
+//! (`millrace-store`).
+
+mod budget;
+mod directory;
+pub mod engine;
+mod fork;
+mod frames;
+pub mod list;
+mod live;
+mod maintenance;
+mod open;
+pub mod options;
+pub mod read;
+mod shard;
+pub mod status;
+mod stream;
+
+pub use budget::Permit;
+pub use engine::{Engine, Stopping};
+pub use frames::{FrameCache, FrameKey};
+pub use list::Listed;
+pub use open::{OpenError, Opened, open};
+pub use options::{Durability, Options};
+pub use read::{Batch, Changed, From, Reader};
+pub use shard::task::Shard;
+pub use status::Status;
+pub use stream::{Head, Stream};

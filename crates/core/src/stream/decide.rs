@@ -120,8 +120,8 @@ pub fn summary(state: &StreamState) -> Summary {
     }
 }
 
-/// Judges a creation. `generation` is the next one of the slot; the new stream takes it, or for a
-/// fork the first one above all it inherits.
+/// Judges a creation. The new stream takes `generation`: the next one of the slot and, for a fork,
+/// above all that it inherits. It is not looked at when the stream is there.
 pub fn create(
     state: Option<&StreamState>,
     command: &Create,
@@ -176,8 +176,10 @@ fn difference(state: &StreamState, asked: &CreateSpec) -> Option<&'static str> {
     if !type_agrees {
         return Some("content type");
     }
-    let inherits_lifetime = inherits && asked.lifetime == Lifetime::Unlimited;
-    if !inherits_lifetime && asked.lifetime != config.spec.lifetime {
+    // A fork that inherited its lifetime is found by the request that named none and by one that
+    // names what it has.
+    let as_inherited = inherits && asked.lifetime == config.lifetime;
+    if asked.lifetime != config.spec.lifetime && !as_inherited {
         return Some("lifetime");
     }
     (asked.closed != state.is_closed()).then_some("closure")
@@ -515,18 +517,20 @@ pub fn drop_fork(state: Option<&StreamState>, fork: StreamId) -> Decision {
     }
 }
 
-/// Moves a sliding deadline forward.
+/// Moves a sliding deadline forward; an absolute one never moves.
 pub fn touch(state: Option<&StreamState>, deadline: Timestamp) -> Decision {
+    let moves = |state: &StreamState| {
+        let slides = matches!(state.config.lifetime, Lifetime::Ttl(_));
+        slides && !state.soft_deleted && state.deadline.is_some_and(|was| was < deadline)
+    };
     match state {
-        Some(state) if !state.soft_deleted && state.deadline.is_some_and(|was| was < deadline) => {
-            Decision::log(
-                Event::Touched {
-                    stream: state.id,
-                    deadline,
-                },
-                Outcome::Done,
-            )
-        }
+        Some(state) if moves(state) => Decision::log(
+            Event::Touched {
+                stream: state.id,
+                deadline,
+            },
+            Outcome::Done,
+        ),
         _ => Decision::reply(Outcome::Done),
     }
 }

@@ -150,9 +150,12 @@ impl Generations {
     }
 
     /// The list after `generation` starts at `position`; a generation that wrote nothing goes.
+    ///
+    /// # Panics
+    /// When `generation` is not above those that stay.
     #[must_use]
     pub fn raised(&self, position: StreamPos, generation: Generation) -> Self {
-        Self(self.forked(position, generation))
+        Self::new(self.forked(position, generation))
     }
 }
 

@@ -1,0 +1,299 @@
+//! The engine as its users see it: find, create, append, read, delete, list.
+//!
+//! Nothing here judges a command; it is handed to the shard that owns the stream, and the request
+//! only waits. Dropping a request after that changes nothing: the command owns its body, its memory
+//! permit and its reply.
+//!
+//! Next on the append walk: `shard/task.rs`.
+
+use std::sync::Arc;
+
+use millrace_core::{
+    Append, Body, Create, CreateSpec, ForkSource, Refusal, ShardId, StreamId, StreamName,
+    Timestamp,
+    slot::{shard_of, slot_of},
+    stream::Outcome,
+};
+use millrace_env::Env;
+use millrace_store::{Catalog, Segments};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::{
+    budget::{Budget, Permit},
+    directory::Directory,
+    fork,
+    live::Live,
+    options::Options,
+    shard::{Command, Entry, LoadKey, Message, Reply},
+    status::{ShardStatus, Status},
+    stream::Stream,
+};
+
+/// A running engine; cheap to clone, usable from every thread.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What all cores share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) env: Env,
+    pub(crate) options: Options,
+    pub(crate) budget: Budget,
+    pub(crate) segments: Segments,
+    pub(crate) catalog: Catalog,
+    pub(crate) shards: Vec<ShardHandle>,
+    pub(crate) stopping: watch::Sender<bool>,
+    /// When this process started: no sliding lifetime ends before it has passed from here.
+    pub(crate) booted_at: Timestamp,
+    /// Keeps other processes off the data directory.
+    pub(crate) _lock: Lock,
+}
+
+/// The lock of the data directory, held as long as this lives.
+pub(crate) struct Lock(
+    #[expect(dead_code, reason = "held, never used")] pub(crate) Box<dyn Send + Sync>,
+);
+
+impl std::fmt::Debug for Lock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Lock")
+    }
+}
+
+/// How to reach a shard.
+#[derive(Debug)]
+pub(crate) struct ShardHandle {
+    /// BOUND: [`crate::shard::INBOX_MAX`] messages; beyond it commands are refused.
+    pub(crate) inbox: mpsc::Sender<Message>,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) status: Arc<ShardStatus>,
+}
+
+/// Tells when the engine is stopping.
+#[derive(Clone, Debug)]
+pub struct Stopping(watch::Receiver<bool>);
+
+impl Stopping {
+    /// Waits until the engine is stopping.
+    pub async fn wait(&mut self) {
+        // An engine that is gone has stopped too.
+        let _ = self.0.wait_for(|stopping| *stopping).await;
+    }
+
+    /// Whether it is.
+    pub fn is_stopping(&self) -> bool {
+        *self.0.borrow()
+    }
+}
+
+impl Engine {
+    /// Creates a stream with its first content, or finds it as it was asked for.
+    pub async fn create(
+        &self,
+        name: StreamName,
+        spec: CreateSpec,
+        body: Body,
+        permit: Option<Permit>,
+    ) -> Result<Outcome, Refusal> {
+        let source = self.fork_source(&name, &spec).await?;
+        let shard = self.shared.shard_of_name(&name);
+        let create = Box::new(Create {
+            name,
+            spec,
+            body,
+            source,
+        });
+        self.shared
+            .command(shard, Command::Create(create), permit)
+            .await
+    }
+
+    /// Appends, closes, or both.
+    pub async fn append(
+        &self,
+        name: &StreamName,
+        append: Append,
+        permit: Option<Permit>,
+    ) -> Result<Outcome, Refusal> {
+        let shard = self.shared.shard_of_name(name);
+        let command = Command::Append {
+            name: name.clone(),
+            append,
+        };
+        self.shared.command(shard, command, permit).await
+    }
+
+    /// Deletes a stream.
+    pub async fn delete(&self, name: &StreamName) -> Result<Outcome, Refusal> {
+        let shard = self.shared.shard_of_name(name);
+        self.shared
+            .command(shard, Command::Delete { name: name.clone() }, None)
+            .await
+    }
+
+    /// Finds a stream to read it. A stream whose life is over is ended first, durably.
+    pub async fn open(&self, name: &StreamName) -> Result<Stream, Refusal> {
+        let shard = self.shared.shard_of_name(name);
+        let resident = self.shared.handle(shard).directory.by_name(name.as_str());
+        let live = match resident {
+            Some(live) => live,
+            None => self
+                .shared
+                .ask(shard, LoadKey::Name(name.clone()))
+                .await?
+                .ok_or(Refusal::NotFound)?,
+        };
+        let (expired, soft_deleted) = {
+            let view = live.view();
+            if view.gone {
+                return Err(Refusal::NotFound);
+            }
+            let expired = live.is_expired(&view.state, self.shared.now());
+            (expired, view.state.soft_deleted)
+        };
+        if soft_deleted {
+            return Err(Refusal::SoftDeleted);
+        }
+        if expired {
+            self.shared
+                .command(shard, Command::Expire { stream: live.id }, None)
+                .await?;
+            let view = live.view();
+            let kept = !view.gone && view.state.soft_deleted;
+            return Err(if kept {
+                Refusal::SoftDeleted
+            } else {
+                Refusal::NotFound
+            });
+        }
+        Ok(Stream {
+            shared: Arc::clone(&self.shared),
+            live,
+        })
+    }
+
+    /// Takes memory for a body before it is read. [`Refusal::Overloaded`] when there is none.
+    pub fn admit(&self, bytes: u64) -> Result<Permit, Refusal> {
+        self.shared.budget.admit(bytes)
+    }
+
+    /// Whether it takes work, and why not.
+    pub fn status(&self) -> Status {
+        Status::of(self.shared.shards.iter().map(|shard| &*shard.status))
+    }
+
+    /// How it was configured.
+    pub fn options(&self) -> &Options {
+        &self.shared.options
+    }
+
+    /// The outside world it uses.
+    pub fn env(&self) -> &Env {
+        &self.shared.env
+    }
+
+    /// Tells when it is stopping.
+    pub fn stopping(&self) -> Stopping {
+        self.shared.stopping()
+    }
+
+    /// Ends live reads, each with an offset to go on from. Appends go on until [`Self::shutdown`].
+    pub fn stop_readers(&self) {
+        self.shared.stopping.send_replace(true);
+    }
+
+    /// Finishes what waits, flushes, and marks the data directory as cleanly closed. Shards end.
+    pub async fn shutdown(&self) {
+        self.stop_readers();
+        for shard in &self.shared.shards {
+            let (done, wait) = oneshot::channel();
+            if shard.inbox.send(Message::Stop(done)).await.is_ok() {
+                // A shard that ended on its own has nothing left to finish.
+                let _ = wait.await;
+            }
+        }
+        crate::open::mark_clean(&self.shared).await;
+    }
+
+    /// The source of a fork; `None` for a plain creation, and where the target exists already, so
+    /// that a repeated PUT finds it even when its source is gone.
+    async fn fork_source(
+        &self,
+        name: &StreamName,
+        spec: &CreateSpec,
+    ) -> Result<Option<ForkSource>, Refusal> {
+        let Some(request) = &spec.fork else {
+            return Ok(None);
+        };
+        match self.open(name).await {
+            Ok(_) | Err(Refusal::SoftDeleted) => Ok(None),
+            Err(Refusal::NotFound) => fork::resolve(self, request).await.map(Some),
+            Err(other) => Err(other),
+        }
+    }
+}
+
+impl Shared {
+    pub(crate) fn now(&self) -> Timestamp {
+        Timestamp(self.env.clock.wall())
+    }
+
+    pub(crate) fn stopping(&self) -> Stopping {
+        Stopping(self.stopping.subscribe())
+    }
+
+    pub(crate) fn shard_of_name(&self, name: &StreamName) -> ShardId {
+        shard_of(slot_of(name.as_str()), self.options.shards)
+    }
+
+    pub(crate) fn shard_of_stream(&self, stream: StreamId) -> ShardId {
+        shard_of(stream.slot(), self.options.shards)
+    }
+
+    pub(crate) fn handle(&self, shard: ShardId) -> &ShardHandle {
+        &self.shards[usize::from(shard.get())]
+    }
+
+    /// The stream with this identity, reachable by name or not.
+    pub(crate) async fn load(&self, stream: StreamId) -> Result<Option<Arc<Live>>, Refusal> {
+        let shard = self.shard_of_stream(stream);
+        match self.handle(shard).directory.by_id(stream) {
+            Some(live) => Ok(Some(live)),
+            None => self.ask(shard, LoadKey::Id(stream)).await,
+        }
+    }
+
+    async fn ask(&self, shard: ShardId, key: LoadKey) -> Result<Option<Arc<Live>>, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        self.send(shard, Message::Load { key, reply })?;
+        answer.await.map_err(|_| Refusal::Unavailable)?
+    }
+
+    async fn command(
+        &self,
+        shard: ShardId,
+        command: Command,
+        permit: Option<Permit>,
+    ) -> Result<Outcome, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        let entry = Entry {
+            command,
+            reply: Reply::Client(reply),
+            permit,
+        };
+        self.send(shard, Message::Command(entry))?;
+        answer.await.map_err(|_| Refusal::Unavailable)?
+    }
+
+    fn send(&self, shard: ShardId, message: Message) -> Result<(), Refusal> {
+        self.handle(shard)
+            .inbox
+            .try_send(message)
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => Refusal::Overloaded,
+                mpsc::error::TrySendError::Closed(_) => Refusal::Unavailable,
+            })
+    }
+}

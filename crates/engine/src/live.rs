@@ -1,0 +1,143 @@
+//! A stream in memory: what its shard publishes and every core may read.
+//!
+//! One short lock guards one stream's view. Only the shard that owns the stream writes it, once a
+//! turn, after the turn's sync: so whatever a reader finds is durable. Readers copy out what they
+//! plan to send and let go before any I/O.
+
+use std::sync::{
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+    atomic::{AtomicU32, AtomicU64, Ordering},
+};
+
+use millrace_core::{Lifetime, StreamId, StreamPos, Timestamp, stream::StreamState};
+use millrace_store::Extent;
+use tokio::sync::Notify;
+
+use crate::{frames::FrameCache, read::HotTail};
+
+/// A stream in memory. Shared by its shard, the directory and every reader.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) id: StreamId,
+    view: Mutex<View>,
+    /// Made by the first follower, so that an idle stream does not pay for it.
+    changed: OnceLock<Box<Notify>>,
+    frames: OnceLock<Box<FrameCache>>,
+    /// When it was last read, in milliseconds: renews a sliding lifetime without a write.
+    read_at: AtomicU64,
+    /// Open live readers: none of them may see the stream expire.
+    followers: AtomicU32,
+}
+
+/// What is durable of a stream.
+#[derive(Debug)]
+pub(crate) struct View {
+    /// The rules' state.
+    pub(crate) state: StreamState,
+    /// The bytes that are in segments, in order, contiguous from the stream's own first position.
+    pub(crate) extents: Arc<Vec<Extent>>,
+    /// The bytes that are not, following them.
+    pub(crate) hot: HotTail,
+    /// Whether the stream is gone: deleted, expired, or given back after its last fork.
+    pub(crate) gone: bool,
+}
+
+impl View {
+    /// The position up to which the bytes are in segments.
+    pub(crate) fn sealed(&self) -> StreamPos {
+        self.extents
+            .last()
+            .map_or(self.state.own_from(), |extent| extent.until)
+    }
+}
+
+impl Live {
+    /// A stream of which `extents` are sealed and nothing is hot. `read_at` is the moment from which
+    /// its sliding lifetime counts at least.
+    pub(crate) fn new(state: StreamState, extents: Vec<Extent>, read_at: Timestamp) -> Self {
+        Self {
+            id: state.id,
+            view: Mutex::new(View {
+                state,
+                extents: Arc::new(extents),
+                hot: HotTail::default(),
+                gone: false,
+            }),
+            changed: OnceLock::new(),
+            frames: OnceLock::new(),
+            read_at: AtomicU64::new(read_at.get()),
+            followers: AtomicU32::new(0),
+        }
+    }
+
+    /// The view; hold it briefly and never across I/O or an await.
+    pub(crate) fn view(&self) -> MutexGuard<'_, View> {
+        // A panic while holding it leaves a whole view: it is written by single assignments, and the
+        // shard is poisoned by any panic in its turn.
+        self.view.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes whoever waits for a change. Coalesced: many changes, one wake.
+    pub(crate) fn notify(&self) {
+        if let Some(changed) = self.changed.get() {
+            changed.notify_waiters();
+        }
+    }
+
+    pub(crate) fn changes(&self) -> &Notify {
+        self.changed.get_or_init(Box::default)
+    }
+
+    pub(crate) fn frames(&self) -> &FrameCache {
+        self.frames.get_or_init(Box::default)
+    }
+
+    /// Renews a sliding lifetime.
+    pub(crate) fn touch(&self, now: Timestamp) {
+        self.read_at.fetch_max(now.get(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn last_read_at(&self) -> Timestamp {
+        Timestamp(self.read_at.load(Ordering::Relaxed))
+    }
+
+    /// Counts a live reader until the guard is dropped, at `now` as read by its clock.
+    pub(crate) fn follow(self: &Arc<Self>) -> Follow {
+        self.followers.fetch_add(1, Ordering::Relaxed);
+        Follow(Arc::clone(self))
+    }
+
+    pub(crate) fn is_followed(&self) -> bool {
+        self.followers.load(Ordering::Relaxed) > 0
+    }
+
+    /// When its life ends, as moved by reads; `None` for never.
+    pub(crate) fn deadline(&self, state: &StreamState) -> Option<Timestamp> {
+        let logged = state.deadline?;
+        match state.config.lifetime {
+            Lifetime::Ttl(_) => state
+                .config
+                .lifetime
+                .deadline(self.last_read_at())
+                .max(Some(logged)),
+            _ => Some(logged),
+        }
+    }
+
+    /// Whether its life is over at `now`.
+    pub(crate) fn is_expired(&self, state: &StreamState, now: Timestamp) -> bool {
+        let sliding = matches!(state.config.lifetime, Lifetime::Ttl(_));
+        let held = sliding && self.is_followed();
+        !held && self.deadline(state).is_some_and(|deadline| deadline <= now)
+    }
+}
+
+/// A live reader's hold on a sliding lifetime.
+#[derive(Debug)]
+pub(crate) struct Follow(Arc<Live>);
+
+impl Drop for Follow {
+    fn drop(&mut self) {
+        self.0.followers.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,428 @@
+//! Opens a data directory: lock, catalog, logs, recovery.
+//!
+//! Nothing is written before everything that the manifest names was found and verified; then one
+//! catalog commit starts the new boot. A crash anywhere in here only repeats work.
+
+use std::{path::Path, sync::Arc};
+
+use millrace_core::{
+    Generation, Lsn, ShardId, SlotId, StreamId, Timestamp,
+    slot::{SLOTS, shard_of},
+};
+use millrace_env::{Env, tasks};
+use millrace_store::{
+    Catalog, Commit, LogId, Manifest, SegmentOptions, Segments, StoreError, Wal, WalOptions,
+};
+use tokio::sync::{mpsc, watch};
+
+use crate::{
+    budget::Budget,
+    engine::{Engine, ShardHandle, Shared},
+    options::{Durability, Options},
+    shard::{CoreOptions, FlushDone, FlushStart, INBOX_MAX, Peer, ShardCore, task::Shard},
+    status::ShardStatus,
+};
+
+/// An open engine and the shards that have to be run.
+#[derive(Debug)]
+pub struct Opened {
+    /// The engine.
+    pub engine: Engine,
+    /// Its shards: each runs on a thread of its own, in a `LocalSet`.
+    pub shards: Vec<Shard>,
+}
+
+/// Why a data directory was not opened. Nothing in it was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error("the data directory is in use by another process: stop it, or choose another one")]
+    InUse,
+    /// It was written by a newer version.
+    #[error(
+        "the data directory has format {found}, this program knows up to {known}: use a newer program"
+    )]
+    Newer {
+        /// The format found.
+        found: u32,
+        /// The newest one known.
+        known: u32,
+    },
+    /// It cannot be read, or not be trusted.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What is recovered, and what the next boot is to be.
+pub(crate) struct Recovered {
+    pub(crate) cores: Vec<ShardCore>,
+    /// References whose fork does not exist, for the shards of their sources to drop.
+    pub(crate) dangling: Vec<(StreamId, StreamId)>,
+}
+
+/// What every shard is made from.
+#[derive(Clone, Debug)]
+pub(crate) struct Base {
+    pub(crate) env: Env,
+    pub(crate) options: Options,
+    pub(crate) catalog: Catalog,
+    pub(crate) segments: Segments,
+    pub(crate) budget: Budget,
+    pub(crate) booted_at: Timestamp,
+}
+
+/// Opens the data directory that `env` names. Blocking: reads and replays the logs.
+pub fn open(env: Env, options: Options) -> Result<Opened, OpenError> {
+    env.disk
+        .create_dir(Path::new(""))
+        .map_err(StoreError::from)?;
+    let lock = env
+        .disk
+        .lock(Path::new("LOCK"))
+        .map_err(|error| match error.kind() {
+            std::io::ErrorKind::WouldBlock => OpenError::InUse,
+            _ => OpenError::Store(StoreError::io(
+                "taking the lock of the data directory",
+                &error,
+            )),
+        })?;
+    let base = Base::open(env, options)?;
+    let recovered = recover(&base)?;
+    Ok(assemble(base, recovered, lock))
+}
+
+impl Base {
+    pub(crate) fn open(env: Env, options: Options) -> Result<Self, OpenError> {
+        let cache = usize::try_from(options.catalog_cache_bytes()).unwrap_or(usize::MAX);
+        let catalog = Catalog::open(&env, cache).map_err(|error| match error {
+            StoreError::Newer { found, known } => OpenError::Newer { found, known },
+            other => OpenError::Store(other),
+        })?;
+        millrace_store::startup_cleanup(&env, &catalog)?;
+        let segments = Segments::open(&env, SegmentOptions::default());
+        let budget = Budget::new(options.admission_bytes());
+        let booted_at = Timestamp(env.clock.wall());
+        Ok(Self {
+            env,
+            options,
+            catalog,
+            segments,
+            budget,
+            booted_at,
+        })
+    }
+
+    fn wal_options(&self) -> WalOptions {
+        WalOptions {
+            segment_bytes: self.options.wal_segment_bytes,
+            reserve: true,
+        }
+    }
+
+    fn core(
+        &self,
+        shard: u16,
+        shards: u16,
+        log: LogId,
+        floor: Generation,
+    ) -> Result<ShardCore, StoreError> {
+        let config = CoreOptions {
+            shard: ShardId(shard),
+            shards,
+            log,
+            options: self.options.clone(),
+            booted_at: self.booted_at,
+            generation_floor: floor,
+        };
+        let generations = self.catalog.slot_generations()?;
+        Ok(ShardCore::new(
+            config,
+            self.env.clone(),
+            self.catalog.clone(),
+            self.segments.clone(),
+            self.budget.clone(),
+            &generations,
+        ))
+    }
+}
+
+/// Recovers all that the manifest names, or makes a new data directory.
+pub(crate) fn recover(base: &Base) -> Result<Recovered, StoreError> {
+    let Some(manifest) = base.catalog.manifest()? else {
+        return create(base);
+    };
+    quarantine_unnamed_logs(base, &manifest)?;
+    let boot_epoch = manifest.boot_epoch + 1;
+    let shards = u16::try_from(manifest.logs.len()).expect("as many logs as shards");
+    let was = if manifest.mode == MODE_MEMORY {
+        Durability::Memory
+    } else {
+        Durability::Local
+    };
+    let mut cores = Vec::with_capacity(manifest.logs.len());
+    for (shard, (log, flushed)) in (0u16..).zip(&manifest.logs) {
+        let floor = Generation(manifest.generation_floor);
+        let mut core = base.core(shard, shards, *log, floor)?;
+        replay(base, &mut core, *log, *flushed, boot_epoch)?;
+        cores.push(core);
+    }
+    let dangling = dangling_references(base, &mut cores, shards)?;
+    let lost_tails = was == Durability::Memory && !manifest.clean;
+    let mut next = Manifest {
+        boot_epoch,
+        mode: mode(base.options.durability),
+        clean: false,
+        ..manifest.clone()
+    };
+    let mut commit = Commit::default();
+    if lost_tails {
+        let floor = raise_floor(&mut cores);
+        next.generation_floor = floor.get();
+        commit.generations = (0..SLOTS).map(|slot| (SlotId(slot), floor)).collect();
+    }
+    let old_logs: Vec<LogId> = manifest.logs.iter().map(|(log, _)| *log).collect();
+    if shards == base.options.shards {
+        commit.manifest = Some(next);
+        base.catalog.commit(commit)?;
+    } else {
+        cores = resharded(base, cores, next, commit)?;
+        for log in old_logs {
+            millrace_store::remove_log(&base.env, log)?;
+        }
+    }
+    Ok(Recovered { cores, dangling })
+}
+
+const MODE_MEMORY: u8 = 1;
+
+fn mode(durability: Durability) -> u8 {
+    match durability {
+        Durability::Local => 0,
+        Durability::Memory => MODE_MEMORY,
+    }
+}
+
+/// A new data directory.
+fn create(base: &Base) -> Result<Recovered, StoreError> {
+    let shards = base.options.shards;
+    quarantine_unnamed_logs(base, &Manifest::default())?;
+    let logs: Vec<LogId> = (1..=u64::from(shards)).map(LogId).collect();
+    let mut cores = Vec::with_capacity(logs.len());
+    for (shard, log) in (0u16..).zip(&logs) {
+        let mut core = base.core(shard, shards, *log, Generation::ZERO)?;
+        core.wal = Some(Wal::create(&base.env, *log, 1, base.wal_options())?);
+        cores.push(core);
+    }
+    let manifest = Manifest {
+        boot_epoch: 1,
+        mode: mode(base.options.durability),
+        clean: false,
+        logs: logs.iter().map(|log| (*log, Lsn::ZERO)).collect(),
+        next_log: LogId(u64::from(shards) + 1),
+        ..Manifest::default()
+    };
+    base.catalog.commit(Commit {
+        manifest: Some(manifest),
+        ..Commit::default()
+    })?;
+    Ok(Recovered {
+        cores,
+        dangling: Vec::new(),
+    })
+}
+
+/// Replays a log above what is flushed. BOUND: memory stays inside the budget, because what gathers
+/// is flushed on the way.
+fn replay(
+    base: &Base,
+    core: &mut ShardCore,
+    log: LogId,
+    flushed: Lsn,
+    boot_epoch: u64,
+) -> Result<(), StoreError> {
+    core.start_at(flushed);
+    let options = base.wal_options();
+    let (wal, recovery) = Wal::open(
+        &base.env,
+        log,
+        boot_epoch,
+        flushed,
+        options,
+        &mut |lsn, events| {
+            core.replay(lsn, events)?;
+            if core.wants_flush(base.booted_at) {
+                flush_now(base, core)?;
+            }
+            Ok(())
+        },
+    )?;
+    tracing::info!(shard = %core.config.shard, frames = recovery.frames, torn_bytes = recovery.torn_bytes, "log recovered");
+    core.wal = Some(wal);
+    Ok(())
+}
+
+/// Flushes a core that nobody serves yet.
+fn flush_now(base: &Base, core: &mut ShardCore) -> Result<(), StoreError> {
+    let Some(FlushStart { job, options }) = core.freeze() else {
+        return Ok(());
+    };
+    let flushed = job.run(&base.env, &base.segments, &base.catalog, &options)?;
+    core.flushed(FlushDone(Ok(flushed)));
+    Ok(())
+}
+
+/// Unsafe mode ended uncleanly: any stream may have lost a tail that somebody saw. Every stream takes
+/// a new generation before its next append; all are told apart by one number.
+fn raise_floor(cores: &mut [ShardCore]) -> Generation {
+    let highest = cores
+        .iter()
+        .map(ShardCore::highest_generation)
+        .max()
+        .unwrap_or_default();
+    for core in cores {
+        core.raise_floor(highest);
+    }
+    highest
+}
+
+/// Another number of shards than before: everything goes into the catalog, then new logs start.
+fn resharded(
+    base: &Base,
+    mut cores: Vec<ShardCore>,
+    mut manifest: Manifest,
+    mut commit: Commit,
+) -> Result<Vec<ShardCore>, StoreError> {
+    for core in &mut cores {
+        flush_now(base, core)?;
+    }
+    drop(cores);
+    let shards = base.options.shards;
+    let floor = Generation(manifest.generation_floor);
+    let first = manifest.next_log.0;
+    let logs: Vec<LogId> = (first..first + u64::from(shards)).map(LogId).collect();
+    manifest.logs = logs.iter().map(|log| (*log, Lsn::ZERO)).collect();
+    manifest.next_log = LogId(first + u64::from(shards));
+    let boot_epoch = manifest.boot_epoch;
+    let mut wals = Vec::with_capacity(logs.len());
+    for log in &logs {
+        wals.push(Wal::create(
+            &base.env,
+            *log,
+            boot_epoch,
+            base.wal_options(),
+        )?);
+    }
+    commit.manifest = Some(manifest);
+    base.catalog.commit(commit)?;
+    let mut fresh = Vec::with_capacity(logs.len());
+    for ((shard, log), wal) in (0u16..).zip(logs).zip(wals) {
+        let mut core = base.core(shard, shards, log, floor)?;
+        core.wal = Some(wal);
+        fresh.push(core);
+    }
+    Ok(fresh)
+}
+
+/// Logs that no manifest names hold nothing that was acknowledged: a start was interrupted before
+/// its commit. They are kept aside all the same.
+fn quarantine_unnamed_logs(base: &Base, manifest: &Manifest) -> Result<(), StoreError> {
+    let named: Vec<LogId> = manifest.logs.iter().map(|(log, _)| *log).collect();
+    millrace_store::quarantine_unnamed_logs(&base.env, &named)
+}
+
+/// References whose fork was never created, or is gone. Their identities are never given out again.
+fn dangling_references(
+    base: &Base,
+    cores: &mut [ShardCore],
+    shards: u16,
+) -> Result<Vec<(StreamId, StreamId)>, StoreError> {
+    let mut references = base.catalog.forks()?;
+    for core in cores.iter() {
+        references.extend(core.resident_references());
+    }
+    references.sort_unstable();
+    references.dedup();
+    let mut dangling = Vec::new();
+    for (source, fork) in references {
+        let core = &mut cores[usize::from(shard_of(fork.slot(), shards).get())];
+        core.saw_generation(fork.slot(), fork.birth());
+        let state = core
+            .load(&crate::shard::LoadKey::Id(fork))?
+            .map(|live| live.view().state.clone());
+        let origin = state.and_then(|state| state.config.origin);
+        if origin.is_none_or(|origin| origin.source != source) {
+            dangling.push((source, fork));
+        }
+    }
+    Ok(dangling)
+}
+
+fn assemble(base: Base, recovered: Recovered, lock: Box<dyn Send + Sync>) -> Opened {
+    let Recovered { cores, dangling } = recovered;
+    let shards = base.options.shards;
+    let mut parts = Vec::with_capacity(cores.len());
+    let mut handles = Vec::with_capacity(cores.len());
+    for core in cores {
+        let (inbox, messages) = mpsc::channel(INBOX_MAX);
+        let status = Arc::new(ShardStatus::default());
+        let directory = Arc::clone(&core.directory);
+        handles.push(ShardHandle {
+            inbox,
+            directory,
+            status: Arc::clone(&status),
+        });
+        parts.push((core, messages, status));
+    }
+    let shared = Arc::new(Shared {
+        env: base.env,
+        options: base.options,
+        budget: base.budget,
+        segments: base.segments,
+        catalog: base.catalog,
+        shards: handles,
+        stopping: watch::Sender::new(false),
+        booted_at: base.booted_at,
+        _lock: crate::engine::Lock(lock),
+    });
+    let shards = parts.into_iter().map(|(core, messages, status)| {
+        let own = core.config.shard;
+        let first = dangling
+            .iter()
+            .filter(|(source, _)| shard_of(source.slot(), shards) == own);
+        let first = first.map(|(source, fork)| Peer::DropFork {
+            source: *source,
+            fork: *fork,
+        });
+        Shard::new(core, messages, Arc::clone(&shared), status, first.collect())
+    });
+    let shards = shards.collect();
+    Opened {
+        engine: Engine { shared },
+        shards,
+    }
+}
+
+/// Notes that everything is flushed and nothing was lost.
+pub(crate) async fn mark_clean(shared: &Arc<Shared>) {
+    if shared.shards.iter().any(|shard| shard.status.is_poisoned()) {
+        return;
+    }
+    let shared = Arc::clone(shared);
+    let marked = tasks::blocking(move || {
+        let Some(manifest) = shared.catalog.manifest()? else {
+            return Ok(());
+        };
+        let manifest = Manifest {
+            clean: true,
+            ..manifest
+        };
+        shared.catalog.commit(Commit {
+            manifest: Some(manifest),
+            ..Commit::default()
+        })?;
+        Ok::<_, StoreError>(())
+    });
+    if let Err(error) = marked.await {
+        tracing::warn!(%error, "the data directory could not be marked as cleanly closed");
+    }
+}

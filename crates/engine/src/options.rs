@@ -1,0 +1,72 @@
+//! How an engine is configured: by value, once, with every bound derived from one memory budget.
+
+use std::time::Duration;
+
+use millrace_core::limits::{APPEND_BYTES_MAX_DEFAULT, READ_BYTES_MAX_DEFAULT};
+
+/// What an acknowledgement means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// The event is on this machine's disk, synced.
+    #[default]
+    Local,
+    /// Unsafe: the event is written but not synced. A killed process loses nothing written; a power
+    /// cut may lose everything since the last flush.
+    Memory,
+}
+
+/// An engine's configuration.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What an acknowledgement means.
+    pub durability: Durability,
+    /// How many shards, each with a log and a thread of its own; at least 1.
+    pub shards: u16,
+    /// The budget of all caches, buffers and gates together, in bytes.
+    pub memory_max: u64,
+    /// The largest body of one append, in bytes.
+    pub append_bytes_max: u64,
+    /// The largest page of a catch-up read, in bytes; a page always holds at least one message.
+    pub read_bytes_max: u64,
+    /// The size of a write-ahead log segment, in bytes.
+    pub wal_segment_bytes: u64,
+    /// How many bytes that are only in the log and in memory make a shard flush.
+    pub flush_bytes: u64,
+    /// How many changed streams make a shard flush.
+    pub flush_streams: usize,
+    /// How long a change may wait for its flush.
+    pub flush_interval: Duration,
+    /// How often compaction looks for work.
+    pub compaction_interval: Duration,
+    /// How long a stream must have been idle to leave memory.
+    pub idle_after: Duration,
+}
+
+impl Options {
+    /// The defaults under a memory budget.
+    pub fn for_memory(memory_max: u64) -> Self {
+        Self {
+            durability: Durability::Local,
+            shards: 1,
+            memory_max,
+            append_bytes_max: APPEND_BYTES_MAX_DEFAULT,
+            read_bytes_max: READ_BYTES_MAX_DEFAULT,
+            wal_segment_bytes: 64 << 20,
+            flush_bytes: (memory_max / 8).clamp(1 << 20, 256 << 20),
+            flush_streams: 100_000,
+            flush_interval: Duration::from_secs(30),
+            compaction_interval: Duration::from_secs(10),
+            idle_after: Duration::from_secs(45),
+        }
+    }
+
+    /// Un-flushed and buffered bytes at which new work is refused: a quarter of the budget.
+    pub fn admission_bytes(&self) -> u64 {
+        self.memory_max / 4
+    }
+
+    /// The catalog's page cache: an eighth of the budget, at most 1 GiB.
+    pub fn catalog_cache_bytes(&self) -> u64 {
+        (self.memory_max / 8).min(1 << 30)
+    }
+}

@@ -1,0 +1,205 @@
+//! A stream that holds a run of a reader's bytes: the stream itself, or an ancestor of a fork.
+
+use std::sync::Arc;
+
+use millrace_core::{Refusal, StreamPos};
+use millrace_env::tasks;
+use millrace_store::{Extent, SegmentRef, Segments, StoreError};
+
+use super::batch::Slice;
+use crate::live::{Live, View};
+
+/// `live` holds the positions `from..until` of what is read.
+#[derive(Clone, Debug)]
+pub(crate) struct Holder {
+    pub(crate) live: Arc<Live>,
+    pub(crate) from: StreamPos,
+    pub(crate) until: StreamPos,
+}
+
+/// Where a position lies.
+enum Place {
+    /// In memory, or at a place that needs no looking up.
+    Known(StreamPos),
+    /// In a segment, whose index has to be asked.
+    Stored(SegmentRef, Extent),
+}
+
+impl Holder {
+    /// Plans `from..until`, which must lie in the run: slices of memory and pinned segments.
+    pub(crate) fn plan(
+        &self,
+        segments: &Segments,
+        from: StreamPos,
+        until: StreamPos,
+        slices: &mut Vec<Slice>,
+    ) {
+        let view = self.live.view();
+        let first = view.extents.partition_point(|extent| extent.until <= from);
+        for extent in &view.extents[first..] {
+            if extent.from >= until {
+                return;
+            }
+            // The pin is taken under the view's lock: a segment is removed only after every view
+            // that names it was changed.
+            let segment = segments.pin(extent.segment);
+            let (from, until) = (from.max(extent.from), until.min(extent.until));
+            slices.push(Slice::Stored {
+                segment,
+                extent: *extent,
+                from,
+                until,
+            });
+        }
+        let hot_from = from.max(view.sealed());
+        if hot_from < until {
+            slices.extend(view.hot.slices(hot_from, until).into_iter().map(Slice::Hot));
+        }
+    }
+
+    /// The largest message boundary at or before `pos`.
+    pub(crate) async fn boundary_before(
+        &self,
+        segments: &Segments,
+        pos: StreamPos,
+    ) -> Result<StreamPos, Refusal> {
+        let known = |view: &View| view.hot.boundary_at_or_before(pos).unwrap_or(pos);
+        match self.place(segments, pos, known) {
+            Place::Known(boundary) => Ok(boundary),
+            Place::Stored(segment, extent) => {
+                ask(move || segment.boundary_at_or_before(&extent, pos)).await
+            }
+        }
+    }
+
+    /// The first message boundary after `pos`.
+    pub(crate) async fn boundary_after(
+        &self,
+        segments: &Segments,
+        pos: StreamPos,
+    ) -> Result<StreamPos, Refusal> {
+        let known = |view: &View| {
+            view.hot
+                .message_ends(pos)
+                .next()
+                .map_or(self.until, |(end, _)| end)
+        };
+        match self.place(segments, pos, known) {
+            Place::Known(boundary) => Ok(boundary),
+            Place::Stored(segment, extent) => {
+                let after = pos.advance(1);
+                ask(move || segment.boundary_at_or_after(&extent, after)).await
+            }
+        }
+    }
+
+    /// Whether a message begins or ends at `pos`.
+    pub(crate) async fn is_boundary(
+        &self,
+        segments: &Segments,
+        pos: StreamPos,
+    ) -> Result<bool, Refusal> {
+        if pos == self.from || pos == self.until {
+            return Ok(true);
+        }
+        let known = |view: &View| {
+            let whole = pos == view.state.tail || view.hot.is_boundary(pos);
+            if whole { pos } else { StreamPos(u64::MAX) }
+        };
+        match self.place(segments, pos, known) {
+            Place::Known(boundary) => Ok(boundary == pos),
+            Place::Stored(segment, extent) => ask(move || segment.is_boundary(&extent, pos)).await,
+        }
+    }
+
+    /// The message ends after `pos`, in order, each with whether its append ends there too, up to
+    /// and including the first append's end and at most `limit`. The run's end ends an append.
+    pub(crate) async fn append_after(
+        &self,
+        segments: &Segments,
+        pos: StreamPos,
+        limit: usize,
+    ) -> Result<Vec<StreamPos>, Refusal> {
+        enum Found {
+            Known(Vec<StreamPos>),
+            Stored(SegmentRef, Extent),
+        }
+        let found = {
+            let view = self.live.view();
+            match stored(&view, pos) {
+                Some(extent) => Found::Stored(segments.pin(extent.segment), *extent),
+                None => Found::Known(first_append(view.hot.message_ends(pos), limit)),
+            }
+        };
+        let ends = match found {
+            Found::Known(ends) => ends,
+            Found::Stored(segment, extent) => {
+                ask(move || stored_append(&segment, &extent, pos, limit)).await?
+            }
+        };
+        let inside = ends.iter().copied().filter(|end| *end < self.until);
+        let cut = ends
+            .iter()
+            .any(|end| *end >= self.until)
+            .then_some(self.until);
+        Ok(inside.chain(cut).take(limit).collect())
+    }
+
+    fn place(
+        &self,
+        segments: &Segments,
+        pos: StreamPos,
+        known: impl FnOnce(&View) -> StreamPos,
+    ) -> Place {
+        let view = self.live.view();
+        match stored(&view, pos) {
+            Some(extent) => Place::Stored(segments.pin(extent.segment), *extent),
+            None => Place::Known(known(&view)),
+        }
+    }
+}
+
+/// The extent that holds the byte at `pos`.
+fn stored(view: &View, pos: StreamPos) -> Option<&Extent> {
+    let at = view.extents.partition_point(|extent| extent.until <= pos);
+    view.extents.get(at).filter(|extent| extent.from <= pos)
+}
+
+fn first_append(ends: impl Iterator<Item = (StreamPos, bool)>, limit: usize) -> Vec<StreamPos> {
+    let mut found = Vec::new();
+    for (end, ends_append) in ends.take(limit) {
+        found.push(end);
+        if ends_append {
+            break;
+        }
+    }
+    found
+}
+
+fn stored_append(
+    segment: &SegmentRef,
+    extent: &Extent,
+    pos: StreamPos,
+    limit: usize,
+) -> Result<Vec<StreamPos>, StoreError> {
+    let mut found = Vec::new();
+    for mark in segment.messages(extent, pos)? {
+        let mark = mark?;
+        let begins_next = mark.starts_append && !found.is_empty();
+        if begins_next || found.len() == limit {
+            break;
+        }
+        found.push(mark.end);
+    }
+    Ok(found)
+}
+
+/// Runs a look-up in a file beside the event loop.
+pub(super) async fn ask<T: Send + 'static>(
+    look_up: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, Refusal> {
+    tasks::blocking(look_up).await.map_err(|error| {
+        tracing::error!(%error, "a stored byte range cannot be read");
+        Refusal::Corrupt
+    })
+}

@@ -1,0 +1,231 @@
+//! The one reader behind catch-up, long-poll and SSE.
+//!
+//! INVARIANT: a reader's position moves only by what a batch carries.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use millrace_core::{ContentKind, Offset, Refusal, StreamPos};
+use millrace_env::Env;
+
+use super::{Batch, Holder, batch::Slice};
+use crate::{engine::Shared, live::Follow, stream::Stream};
+
+/// Where to begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// At the first byte.
+    Start,
+    /// At the tail as it is when the reader is made.
+    Tail,
+    /// At an offset, which must be one of the stream's.
+    At(Offset),
+}
+
+/// Why a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// There are bytes past the reader's position.
+    More,
+    /// The stream is closed and the reader at its end.
+    Closed,
+    /// The stream was deleted or expired.
+    Gone,
+    /// The server is stopping; the reader's offset is good to go on from elsewhere.
+    Stopping,
+}
+
+/// A position in a stream, moving forward.
+#[derive(Debug)]
+pub struct Reader {
+    shared: Arc<Shared>,
+    stream: Stream,
+    /// Who holds which positions, in order; the last is the stream itself.
+    holders: Arc<[Holder]>,
+    position: StreamPos,
+    /// Keeps a sliding lifetime from ending while this waits.
+    follow: Option<Follow>,
+}
+
+impl Reader {
+    /// A reader at `from`. `holders` are who holds the stream's bytes.
+    pub(crate) async fn new(
+        shared: Arc<Shared>,
+        stream: Stream,
+        holders: Arc<[Holder]>,
+        from: From,
+    ) -> Result<Self, Refusal> {
+        let state = stream.live.view().state.clone();
+        let position = match from {
+            From::Start => StreamPos::ZERO,
+            From::Tail => state.tail,
+            From::At(offset) if state.owns(offset) => offset.position,
+            From::At(_) => {
+                return Err(Refusal::OffsetGone {
+                    earliest: state.start_offset(),
+                });
+            }
+        };
+        let reader = Self {
+            shared,
+            stream,
+            holders,
+            position,
+            follow: None,
+        };
+        if state.kind() == ContentKind::Json && position != state.tail {
+            let holder = reader.holder_of(position);
+            if !holder
+                .is_boundary(&reader.shared.segments, position)
+                .await?
+            {
+                return Err(Refusal::OffsetNotABoundary);
+            }
+        }
+        Ok(reader)
+    }
+
+    /// The stream it reads.
+    pub fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// Where it is.
+    pub fn offset(&self) -> Offset {
+        self.stream
+            .live
+            .view()
+            .state
+            .generations
+            .offset_at(self.position)
+    }
+
+    /// From here on this is a live reader: the stream's sliding lifetime does not end under it, and
+    /// is renewed when it is dropped.
+    pub fn follow(&mut self) {
+        self.follow.get_or_insert_with(|| self.stream.live.follow());
+    }
+
+    /// What is there now, at most about `bytes_max` bytes and, for JSON, at least one whole message.
+    /// Empty at the tail. Never waits for new bytes.
+    pub async fn next(&mut self, bytes_max: u64) -> Result<Batch, Refusal> {
+        let until = self.page_end(bytes_max).await?;
+        let batch = self.plan(until)?;
+        self.position = batch.next.position;
+        Ok(batch)
+    }
+
+    /// Waits until there is something to say.
+    pub async fn changed(&mut self) -> Changed {
+        let mut stopping = self.shared.stopping();
+        loop {
+            let changed = self.stream.live.changes().notified();
+            tokio::pin!(changed);
+            // Registered before looking, so that no change falls between the look and the wait.
+            changed.as_mut().enable();
+            if let Some(changed) = self.look() {
+                return changed;
+            }
+            tokio::select! {
+                biased;
+                () = &mut changed => {}
+                () = stopping.wait() => return Changed::Stopping,
+            }
+        }
+    }
+
+    fn look(&self) -> Option<Changed> {
+        let view = self.stream.live.view();
+        if view.gone || view.state.soft_deleted {
+            Some(Changed::Gone)
+        } else if view.state.tail > self.position {
+            Some(Changed::More)
+        } else if view.state.is_closed() {
+            Some(Changed::Closed)
+        } else {
+            None
+        }
+    }
+
+    /// Where a page of at most `bytes_max` bytes ends.
+    async fn page_end(&self, bytes_max: u64) -> Result<StreamPos, Refusal> {
+        let (tail, kind) = {
+            let view = self.stream.live.view();
+            (view.state.tail, view.state.kind())
+        };
+        let limit = StreamPos(self.position.get().saturating_add(bytes_max.max(1)));
+        if limit >= tail {
+            return Ok(tail);
+        }
+        if kind != ContentKind::Json {
+            return Ok(limit);
+        }
+        let segments = &self.shared.segments;
+        let before = self
+            .holder_of(limit)
+            .boundary_before(segments, limit)
+            .await?;
+        if before > self.position {
+            return Ok(before);
+        }
+        self.holder_of(self.position)
+            .boundary_after(segments, self.position)
+            .await
+    }
+
+    fn plan(&self, until: StreamPos) -> Result<Batch, Refusal> {
+        let (from, next, up_to_date, closed) = {
+            let view = self.stream.live.view();
+            if view.gone {
+                return Err(Refusal::NotFound);
+            }
+            if view.state.soft_deleted {
+                return Err(Refusal::SoftDeleted);
+            }
+            let up_to_date = until == view.state.tail;
+            let at = |pos| view.state.generations.offset_at(pos);
+            let closed = up_to_date && view.state.is_closed();
+            (at(self.position), at(until), up_to_date, closed)
+        };
+        let mut slices: Vec<Slice> = Vec::new();
+        for holder in self.holders.iter() {
+            let (start, stop) = (self.position.max(holder.from), until.min(holder.until));
+            if start < stop {
+                holder.plan(&self.shared.segments, start, stop, &mut slices);
+            }
+        }
+        let len = until.since(self.position);
+        assert_eq!(
+            slices.iter().map(Slice::len).sum::<u64>(),
+            len,
+            "a batch carries its range"
+        );
+        Ok(Batch {
+            from,
+            next,
+            up_to_date,
+            closed,
+            len,
+            slices: VecDeque::from(slices),
+        })
+    }
+
+    /// Who holds the byte at `pos`.
+    fn holder_of(&self, pos: StreamPos) -> &Holder {
+        let at = self.holders.partition_point(|holder| holder.until <= pos);
+        &self.holders[at.min(self.holders.len() - 1)]
+    }
+
+    /// The outside world, for those who wait.
+    pub fn env(&self) -> &Env {
+        &self.shared.env
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        if self.follow.is_some() {
+            // The end of a live read renews the lifetime that it held.
+            self.stream.touch();
+        }
+    }
+}

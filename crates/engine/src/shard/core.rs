@@ -1,0 +1,320 @@
+//! A shard's state and how it finds streams.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque},
+    sync::Arc,
+};
+
+use foldhash::fast::FixedState;
+use millrace_core::{
+    Create, Generation, Lsn, ProducerId, ShardId, SlotId, StreamId, StreamName, Timestamp,
+    slot::shard_of, stream::ProducerState,
+};
+use millrace_env::Env;
+use millrace_store::{Catalog, LogId, Segments, StoreError, Wal};
+
+use super::{LoadKey, Reply};
+use crate::{
+    budget::{Budget, Permit},
+    directory::Directory,
+    live::Live,
+    options::Options,
+};
+
+pub(super) type Map<K, V> = HashMap<K, V, FixedState>;
+
+/// What a shard is made from.
+#[derive(Clone, Debug)]
+pub(crate) struct CoreOptions {
+    pub(crate) shard: ShardId,
+    pub(crate) shards: u16,
+    pub(crate) log: LogId,
+    pub(crate) options: Options,
+    /// When this process started: sliding lifetimes count from here at least.
+    pub(crate) booted_at: Timestamp,
+    /// Streams whose newest generation is not above this may have lost a tail: they take a new one
+    /// before their next append.
+    pub(crate) generation_floor: Generation,
+}
+
+/// A shard, without its loop.
+#[derive(Debug)]
+pub(crate) struct ShardCore {
+    pub(crate) config: CoreOptions,
+    pub(crate) env: Env,
+    pub(crate) wal: Option<Wal>,
+    pub(crate) catalog: Catalog,
+    pub(crate) segments: Segments,
+    pub(crate) budget: Budget,
+    pub(crate) directory: Arc<Directory>,
+    /// The highest generation used in each slot, own slots only.
+    pub(super) generations: BTreeMap<SlotId, Generation>,
+    pub(super) producers: Map<StreamId, ProducerTable>,
+    /// Forks whose source's shard was asked for a reference. BOUND: each is a command of the inbox.
+    pub(super) pending_forks: Map<StreamId, PendingFork>,
+    pub(super) dirty: Dirty,
+    /// The dirty set that a flush is working on; merged back if it fails.
+    pub(super) flushing: Option<Flushing>,
+    /// One entry for every stream in memory that can expire.
+    pub(super) timers: BinaryHeap<Reverse<(Timestamp, StreamId)>>,
+    pub(super) sweep_cursor: Option<(Timestamp, StreamId)>,
+    /// Streams that may leave memory once they have rested, oldest first.
+    pub(super) clean_queue: VecDeque<(Timestamp, StreamId)>,
+    /// The last frame that is published.
+    pub(super) published: Lsn,
+    pub(super) poisoned: Option<String>,
+}
+
+/// What has changed since the last flush was frozen.
+#[derive(Debug, Default)]
+pub(super) struct Dirty {
+    pub(super) streams: BTreeSet<StreamId>,
+    pub(super) removed: BTreeSet<StreamId>,
+    pub(super) producers: BTreeSet<(StreamId, ProducerId)>,
+    pub(super) slots: BTreeSet<SlotId>,
+    /// Bytes that are only in the log and in memory, with a little for each append.
+    pub(super) bytes: u64,
+    /// When the oldest of it came to be.
+    pub(super) since: Option<Timestamp>,
+}
+
+#[derive(Debug)]
+pub(super) struct Flushing {
+    pub(super) dirty: Dirty,
+    pub(super) lsn: Lsn,
+    pub(super) names: Vec<(StreamName, Option<StreamId>)>,
+}
+
+/// What is known in memory of a stream's producers.
+#[derive(Debug, Default)]
+pub(super) struct ProducerTable {
+    /// `None`: forgotten, which the catalog may not know yet.
+    pub(super) known: HashMap<ProducerId, Option<ProducerState>, FixedState>,
+    /// Whether the catalog can know more.
+    pub(super) complete: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct PendingFork {
+    pub(super) create: Box<Create>,
+    pub(super) reply: Reply,
+    pub(super) permit: Option<Permit>,
+}
+
+impl ShardCore {
+    /// An empty shard over what the catalog holds. `generations` are the catalog's, by slot.
+    pub(crate) fn new(
+        config: CoreOptions,
+        env: Env,
+        catalog: Catalog,
+        segments: Segments,
+        budget: Budget,
+        generations: &[Generation],
+    ) -> Self {
+        let own = (0u16..)
+            .zip(generations)
+            .map(|(slot, generation)| (SlotId(slot), *generation));
+        let own = own.filter(|(slot, _)| shard_of(*slot, config.shards) == config.shard);
+        let seed = env.rng.next();
+        Self {
+            generations: own.collect(),
+            directory: Arc::new(Directory::new(seed)),
+            producers: Map::with_hasher(FixedState::with_seed(seed)),
+            pending_forks: Map::with_hasher(FixedState::with_seed(seed)),
+            config,
+            env,
+            wal: None,
+            catalog,
+            segments,
+            budget,
+            dirty: Dirty::default(),
+            flushing: None,
+            timers: BinaryHeap::new(),
+            sweep_cursor: None,
+            clean_queue: VecDeque::new(),
+            published: Lsn::ZERO,
+            poisoned: None,
+        }
+    }
+
+    /// The time of this moment's work.
+    pub(crate) fn now(&self) -> Timestamp {
+        Timestamp(self.env.clock.wall())
+    }
+
+    /// Why it takes no writes, if it does not.
+    pub(crate) fn poisoned(&self) -> Option<&str> {
+        self.poisoned.as_deref()
+    }
+
+    /// From here on no write is taken and none acknowledged; reads go on.
+    pub(crate) fn poison(&mut self, reason: String) {
+        tracing::error!(shard = %self.config.shard, %reason, "this shard takes no more writes");
+        self.poisoned.get_or_insert(reason);
+    }
+
+    /// Finds a stream, bringing it into memory from the catalog where needed.
+    pub(crate) fn load(&mut self, key: &LoadKey) -> Result<Option<Arc<Live>>, StoreError> {
+        match key {
+            LoadKey::Name(name) => self.find(name),
+            LoadKey::Id(stream) => self.find_id(*stream),
+        }
+    }
+
+    pub(super) fn find(&mut self, name: &StreamName) -> Result<Option<Arc<Live>>, StoreError> {
+        if let Some(live) = self.directory.by_name(name.as_str()) {
+            return Ok(Some(live));
+        }
+        // A name that is neither in memory nor unchanged since the last flush is gone, whatever the
+        // catalog still says.
+        if self.directory.is_unflushed(name.as_str()) {
+            return Ok(None);
+        }
+        let Some(state) = self.catalog.stream_by_name(name.as_str())? else {
+            return Ok(None);
+        };
+        self.bring_in(state).map(Some)
+    }
+
+    pub(super) fn find_id(&mut self, stream: StreamId) -> Result<Option<Arc<Live>>, StoreError> {
+        if let Some(live) = self.directory.by_id(stream) {
+            return Ok(Some(live));
+        }
+        let gone = |dirty: &Dirty| dirty.removed.contains(&stream);
+        if gone(&self.dirty)
+            || self
+                .flushing
+                .as_ref()
+                .is_some_and(|flushing| gone(&flushing.dirty))
+        {
+            return Ok(None);
+        }
+        let Some(state) = self.catalog.stream(stream)? else {
+            return Ok(None);
+        };
+        self.bring_in(state).map(Some)
+    }
+
+    fn bring_in(
+        &mut self,
+        state: millrace_core::stream::StreamState,
+    ) -> Result<Arc<Live>, StoreError> {
+        let extents = self.catalog.extents(state.id)?;
+        let name = state.config.name.clone();
+        let deadline = state.deadline;
+        let live = Arc::new(Live::new(state, extents, self.config.booted_at));
+        self.directory.add_loaded(name, Arc::clone(&live));
+        self.arm(live.id, deadline);
+        self.clean_queue.push_back((self.now(), live.id));
+        Ok(live)
+    }
+
+    /// Makes sure that a stream which can expire is looked at in time.
+    pub(super) fn arm(&mut self, stream: StreamId, deadline: Option<Timestamp>) {
+        if let Some(deadline) = deadline {
+            self.timers.push(Reverse((deadline, stream)));
+        }
+    }
+
+    /// The next generation of a slot, above `floor`; taken at once, whether or not it is used.
+    pub(super) fn take_generation(&mut self, slot: SlotId, floor: Generation) -> Generation {
+        let last = self.generations.get(&slot).copied().unwrap_or_default();
+        let next = Generation(last.max(floor).get() + 1);
+        self.saw_generation(slot, next);
+        next
+    }
+
+    /// Never again gives out a generation up to this one.
+    pub(crate) fn saw_generation(&mut self, slot: SlotId, generation: Generation) {
+        let last = self.generations.entry(slot).or_default();
+        if generation > *last {
+            *last = generation;
+            self.dirty.slots.insert(slot);
+        }
+    }
+
+    /// A producer's state as published.
+    pub(super) fn producer(
+        &self,
+        stream: StreamId,
+        id: &ProducerId,
+    ) -> Result<Option<ProducerState>, StoreError> {
+        if let Some(table) = self.producers.get(&stream) {
+            if let Some(known) = table.known.get(id) {
+                return Ok(*known);
+            }
+            if table.complete {
+                return Ok(None);
+            }
+        }
+        self.catalog.producer(stream, id.as_str())
+    }
+
+    /// The producer of a stream that has been idle for longest, as far as it is told cheaply: the
+    /// longest idle of memory and, unless memory knows better, of the catalog.
+    pub(super) fn longest_idle_producer(
+        &self,
+        stream: StreamId,
+    ) -> Result<Option<(ProducerId, ProducerState)>, StoreError> {
+        let table = self.producers.get(&stream);
+        let in_memory = table.and_then(|table| {
+            let known = table
+                .known
+                .iter()
+                .filter_map(|(id, state)| Some((id.clone(), (*state)?)));
+            known.min_by_key(|(_, state)| state.used_at)
+        });
+        let stored = match table {
+            Some(table) if table.complete => None,
+            _ => self.catalog.longest_idle_producer(stream)?,
+        };
+        let newer = |id: &ProducerId| table.is_some_and(|table| table.known.contains_key(id));
+        let stored = stored.filter(|(id, _)| !newer(id));
+        Ok([in_memory, stored]
+            .into_iter()
+            .flatten()
+            .min_by_key(|(_, state)| state.used_at))
+    }
+
+    /// Replays from here on: what came before is in the catalog.
+    pub(crate) fn start_at(&mut self, flushed: Lsn) {
+        self.published = flushed;
+    }
+
+    /// The highest generation used in any slot of this shard.
+    pub(crate) fn highest_generation(&self) -> Generation {
+        self.generations.values().copied().max().unwrap_or_default()
+    }
+
+    /// Every stream whose newest generation is not above `floor` takes a new one before its next
+    /// append.
+    pub(crate) fn raise_floor(&mut self, floor: Generation) {
+        self.config.generation_floor = floor;
+        let slots: Vec<SlotId> = self.generations.keys().copied().collect();
+        for slot in slots {
+            self.saw_generation(slot, floor);
+        }
+    }
+
+    /// The references of streams that are in memory, newer than the catalog's.
+    pub(crate) fn resident_references(&self) -> Vec<(StreamId, StreamId)> {
+        self.dirty
+            .streams
+            .iter()
+            .filter_map(|stream| self.directory.by_id(*stream))
+            .flat_map(|live| {
+                let forks = Arc::clone(&live.view().state.forks);
+                forks
+                    .iter()
+                    .map(|fork| (live.id, *fork))
+                    .collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
+    /// Whether a stream has to take a new generation before its next append.
+    pub(super) fn needs_generation(&self, current: Generation) -> bool {
+        current <= self.config.generation_floor
+    }
+}

@@ -1,0 +1,237 @@
+//! Moves what gathers in the log and in memory into segments and the catalog.
+//!
+//! A flush is frozen at the last published frame, runs beside the shard, and ends with one catalog
+//! commit that names the new segments and that frame; only then is memory let go and the log
+//! recycled. A crash at any point repeats work and loses nothing. When it fails, what it was about
+//! is dirty again (T7).
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use millrace_core::{Lsn, StreamId, Timestamp};
+use millrace_store::{Extent, FlushJob, FlushOptions, Flushed, FrozenStream, StoreError};
+
+use super::{
+    Moves,
+    core::{Dirty, Flushing, ShardCore},
+};
+
+/// A flush ready to run beside the shard.
+pub(crate) struct FlushStart {
+    pub(crate) job: FlushJob,
+    pub(crate) options: FlushOptions,
+}
+
+/// How a flush ended.
+#[derive(Debug)]
+pub(crate) struct FlushDone(pub(crate) Result<Flushed, StoreError>);
+
+impl ShardCore {
+    /// Whether enough has gathered, or anything has waited long enough, or memory asks for it.
+    pub(crate) fn wants_flush(&self, now: Timestamp) -> bool {
+        if self.flushing.is_some() || self.dirty.is_empty() || self.poisoned.is_some() {
+            return false;
+        }
+        let options = &self.config.options;
+        let waited = |since: Timestamp| now.get().saturating_sub(since.get());
+        let due = self
+            .dirty
+            .since
+            .is_some_and(|since| Duration::from_millis(waited(since)) >= options.flush_interval);
+        due || self.dirty.bytes >= options.flush_bytes
+            || self.dirty.len() >= options.flush_streams
+            || self.budget.used() >= options.admission_bytes() / 2
+    }
+
+    /// Freezes what is dirty. The shard goes on; only one flush is under way at a time.
+    pub(crate) fn freeze(&mut self) -> Option<FlushStart> {
+        if self.flushing.is_some() || self.dirty.is_empty() {
+            return None;
+        }
+        let dirty = std::mem::take(&mut self.dirty);
+        let streams = dirty
+            .streams
+            .iter()
+            .filter_map(|stream| self.frozen(*stream))
+            .collect();
+        let producers = dirty.producers.iter().map(|(stream, id)| {
+            let table = self.producers.get(stream);
+            let state = table
+                .and_then(|table| table.known.get(id).copied())
+                .flatten();
+            (*stream, id.clone(), state)
+        });
+        let generations = dirty.slots.iter().filter_map(|slot| {
+            self.generations
+                .get(slot)
+                .map(|generation| (*slot, *generation))
+        });
+        let job = FlushJob {
+            log: self.config.log,
+            lsn: self.published,
+            streams,
+            removed: dirty.removed.iter().copied().collect(),
+            producers: producers.collect(),
+            generations: generations.collect(),
+        };
+        let names = self.directory.all_unflushed();
+        self.flushing = Some(Flushing {
+            dirty,
+            lsn: self.published,
+            names,
+        });
+        Some(FlushStart {
+            job,
+            options: self.flush_options(),
+        })
+    }
+
+    /// Whether a flush is under way.
+    pub(crate) fn is_flushing(&self) -> bool {
+        self.flushing.is_some()
+    }
+
+    fn flush_options(&self) -> FlushOptions {
+        FlushOptions::default()
+    }
+
+    fn frozen(&self, stream: StreamId) -> Option<FrozenStream> {
+        let live = self.directory.by_id(stream)?;
+        let view = live.view();
+        let chunks = view.hot.from_position(view.sealed());
+        Some(FrozenStream {
+            state: view.state.clone(),
+            chunks,
+        })
+    }
+
+    /// Takes a flush's result up.
+    pub(crate) fn flushed(&mut self, done: FlushDone) {
+        let Some(flushing) = self.flushing.take() else {
+            return;
+        };
+        match done.0 {
+            Ok(flushed) => self.let_go(flushing, flushed),
+            Err(error) => {
+                self.dirty.merge(flushing.dirty);
+                match error {
+                    StoreError::Full => {
+                        tracing::warn!(shard = %self.config.shard, "no space to flush; free some");
+                    }
+                    error => self.poison(format!("its flush failed: {error}")),
+                }
+            }
+        }
+    }
+
+    fn let_go(&mut self, flushing: Flushing, flushed: Flushed) {
+        let mut extents: BTreeMap<StreamId, Vec<Extent>> = BTreeMap::new();
+        for extent in flushed.extents {
+            extents.entry(extent.stream).or_default().push(extent);
+        }
+        for (stream, new) in extents {
+            let Some(live) = self.directory.by_id(stream) else {
+                continue;
+            };
+            let mut view = live.view();
+            // Compaction may have told of these already, in a list that it read after the commit.
+            let known = view.sealed();
+            let new = new.into_iter().filter(|extent| extent.from >= known);
+            Arc::make_mut(&mut view.extents).extend(new);
+            let sealed = view.sealed();
+            assert!(sealed <= view.state.tail, "sealed <= durable");
+            view.hot.release(sealed);
+        }
+        self.forget_producers(&flushing.dirty);
+        self.directory.flushed(&flushing.names);
+        let now = self.now();
+        self.clean_queue
+            .extend(flushing.dirty.streams.iter().map(|stream| (now, *stream)));
+        for segment in flushed.doomed {
+            self.segments.remove(segment);
+        }
+        self.recycle(flushing.lsn);
+    }
+
+    fn recycle(&mut self, lsn: Lsn) {
+        let Some(wal) = &mut self.wal else { return };
+        match wal.recycle(lsn) {
+            Ok(()) => {}
+            // The segments stay and are given back by the next flush.
+            Err(StoreError::Full) => {}
+            Err(error) => self.poison(format!("its log cannot be recycled: {error}")),
+        }
+    }
+
+    /// Producers that the catalog knows by now are looked up there.
+    fn forget_producers(&mut self, flushed: &Dirty) {
+        for (stream, id) in &flushed.producers {
+            let dirty_again = self.dirty.producers.contains(&(*stream, id.clone()));
+            if let (false, Some(table)) = (dirty_again, self.producers.get_mut(stream)) {
+                table.complete = false;
+                table.known.remove(id);
+                if table.known.is_empty() {
+                    self.producers.remove(stream);
+                }
+            }
+        }
+        for stream in &flushed.streams {
+            if self
+                .producers
+                .get(stream)
+                .is_some_and(|table| table.known.is_empty())
+            {
+                self.producers.remove(stream);
+            }
+        }
+    }
+
+    /// Compaction moved bytes: from here on reads go to the new places.
+    pub(crate) fn moved(&mut self, moves: &Moves) {
+        for (stream, compacted) in moves {
+            let Some(live) = self.directory.by_id(*stream) else {
+                continue;
+            };
+            let mut view = live.view();
+            let until = compacted
+                .last()
+                .map_or(view.state.own_from(), |last| last.until);
+            // A flush may have added extents since compaction read its list.
+            let newer = view
+                .extents
+                .iter()
+                .filter(|extent| extent.from >= until)
+                .cloned();
+            let extents: Vec<Extent> = compacted.iter().cloned().chain(newer).collect();
+            view.extents = Arc::new(extents);
+        }
+    }
+}
+
+impl Dirty {
+    pub(super) fn is_empty(&self) -> bool {
+        self.streams.is_empty()
+            && self.removed.is_empty()
+            && self.producers.is_empty()
+            && self.slots.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.streams.len() + self.removed.len() + self.producers.len()
+    }
+
+    /// Takes an earlier set back.
+    fn merge(&mut self, earlier: Self) {
+        self.removed.extend(earlier.removed);
+        self.streams.extend(earlier.streams);
+        self.streams.retain(|stream| !self.removed.contains(stream));
+        self.producers.extend(earlier.producers);
+        self.producers
+            .retain(|(stream, _)| !self.removed.contains(stream));
+        self.slots.extend(earlier.slots);
+        self.bytes += earlier.bytes;
+        self.since = match (self.since, earlier.since) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+    }
+}

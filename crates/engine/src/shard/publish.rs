@@ -1,0 +1,191 @@
+//! The only place where a shard's state changes: from events that are durable, just written or read
+//! back at recovery, and in the same way.
+//!
+//! Next on the append walk: the reply, in the server's `handlers/append.rs`.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::Bytes;
+use millrace_core::{Event, Lsn, Payload, StreamId, StreamPos, Timestamp, stream::StreamState};
+use millrace_store::{Frame, StoreError};
+
+use super::{
+    core::{ProducerTable, ShardCore},
+    overlay::Overlay,
+    turn::TurnEnd,
+};
+use crate::live::Live;
+
+/// What an append costs in memory beside its bytes, roughly: the flush threshold counts it.
+const APPEND_OVERHEAD_BYTES: u64 = 96;
+
+/// New bytes of a stream, in order.
+type NewBytes = BTreeMap<StreamId, Vec<(StreamPos, Payload, Timestamp)>>;
+
+impl ShardCore {
+    /// Publishes a turn whose frame is durable.
+    pub(super) fn publish_turn(&mut self, overlay: Overlay, frame: &Frame, end: &mut TurnEnd) {
+        // The frame's buffer is what stays in memory: the bodies that came in are let go.
+        let held = self.budget.hold(frame.bytes.clone());
+        let slices = frame.payloads.iter().map(|range| held.slice(range.clone()));
+        let bytes = new_bytes(overlay.events.iter().zip(slices));
+        end.changed = self.publish(overlay, bytes);
+        self.published = frame.lsn;
+    }
+
+    /// Publishes a frame read back from the log. Refuses what does not follow from the state, which
+    /// no log of this program holds.
+    pub(crate) fn replay(&mut self, lsn: Lsn, events: Vec<Event>) -> Result<(), StoreError> {
+        let mut overlay = Overlay::new();
+        for event in events {
+            let stream = event.stream();
+            let before = match overlay.streams.get(&stream) {
+                Some(state) => state.clone(),
+                None => self.find_id(stream)?.map(|live| live.view().state.clone()),
+            };
+            if let Event::Created(created) = &event {
+                let own = created.generations.last().map(|start| start.generation);
+                self.saw_generation(stream.slot(), own.unwrap_or_default());
+            }
+            if let Some(what) = contradiction(before.as_ref(), &event) {
+                return Err(StoreError::Corrupt {
+                    what: format!("frame {lsn} of the log {what}"),
+                });
+            }
+            overlay.push(before, event);
+        }
+        let events = overlay.events.clone();
+        let payloads = events.iter().map(|event| {
+            let bytes = event
+                .payload()
+                .map(|payload| payload.bytes().clone())
+                .unwrap_or_default();
+            (event, self.budget.hold(bytes))
+        });
+        let bytes = new_bytes(payloads);
+        self.publish(overlay, bytes);
+        self.published = lsn;
+        Ok(())
+    }
+
+    fn publish(&mut self, overlay: Overlay, mut bytes: NewBytes) -> Vec<Arc<Live>> {
+        let now = self.now();
+        let Overlay {
+            streams, producers, ..
+        } = overlay;
+        let (kept, gone): (Vec<_>, Vec<_>) =
+            streams.into_iter().partition(|(_, state)| state.is_some());
+        let mut changed = Vec::with_capacity(kept.len() + gone.len());
+        // First what goes: a name may have gone to another stream in the same turn.
+        for (stream, _) in gone {
+            changed.extend(self.publish_gone(stream));
+        }
+        for (stream, state) in kept {
+            let state = state.expect("partitioned");
+            let appended = bytes.remove(&stream).unwrap_or_default();
+            changed.push(self.publish_state(state, appended));
+        }
+        for ((stream, id), state) in producers {
+            if !self.dirty.removed.contains(&stream) {
+                let table = self.producers.entry(stream).or_default();
+                table.known.insert(id.clone(), state);
+                self.dirty.producers.insert((stream, id));
+            }
+        }
+        self.dirty.since.get_or_insert(now);
+        changed
+    }
+
+    fn publish_gone(&mut self, stream: StreamId) -> Option<Arc<Live>> {
+        self.dirty.streams.remove(&stream);
+        self.dirty.removed.insert(stream);
+        self.producers.remove(&stream);
+        let live = self.directory.by_id(stream)?;
+        let name = {
+            let mut view = live.view();
+            view.gone = true;
+            view.state.config.name.clone()
+        };
+        self.directory.remove(&name, stream);
+        Some(live)
+    }
+
+    fn publish_state(
+        &mut self,
+        state: StreamState,
+        appended: Vec<(StreamPos, Payload, Timestamp)>,
+    ) -> Arc<Live> {
+        let id = state.id;
+        self.dirty.streams.insert(id);
+        for (_, payload, _) in &appended {
+            self.dirty.bytes += payload.len() + APPEND_OVERHEAD_BYTES;
+        }
+        let (live, is_new) = match self.directory.by_id(id) {
+            Some(live) => (live, false),
+            None => (
+                Arc::new(Live::new(state.clone(), Vec::new(), Timestamp::ZERO)),
+                true,
+            ),
+        };
+        let (name, deadline) = (state.config.name.clone(), state.deadline);
+        {
+            let mut view = live.view();
+            for (from, payload, at) in appended {
+                view.hot.push(from, payload, at);
+            }
+            view.state = state;
+        }
+        if is_new {
+            let table = ProducerTable {
+                complete: true,
+                ..ProducerTable::default()
+            };
+            self.producers.insert(id, table);
+            self.directory.add_created(name, Arc::clone(&live));
+            self.arm(id, deadline);
+        }
+        live
+    }
+}
+
+/// The bytes that events bring, by stream, as slices of the memory that stays.
+fn new_bytes<'a>(events: impl Iterator<Item = (&'a Event, Bytes)>) -> NewBytes {
+    let mut bytes = NewBytes::new();
+    for (event, slice) in events {
+        let (stream, from, payload, at) = match event {
+            Event::Created(created) => {
+                let from = created.origin.map(|origin| origin.at).unwrap_or_default();
+                (created.stream, from, &created.payload, created.at)
+            }
+            Event::Appended(appended) => (
+                appended.stream,
+                appended.from,
+                &appended.payload,
+                appended.at,
+            ),
+            _ => continue,
+        };
+        if !payload.is_empty() {
+            bytes
+                .entry(stream)
+                .or_default()
+                .push((from, payload.rebased(slice), at));
+        }
+    }
+    bytes
+}
+
+/// What is wrong with an event after this state, if anything.
+fn contradiction(before: Option<&StreamState>, event: &Event) -> Option<String> {
+    let stream = event.stream();
+    match (before, event) {
+        (None, Event::Created(_)) => None,
+        (Some(_), Event::Created(_)) => Some(format!("creates stream {stream} a second time")),
+        (None, _) => Some(format!("speaks of stream {stream}, which does not exist")),
+        (Some(state), Event::Appended(appended)) if appended.from != state.tail => Some(format!(
+            "appends to stream {stream} at {}, whose tail is {}",
+            appended.from, state.tail
+        )),
+        _ => None,
+    }
+}

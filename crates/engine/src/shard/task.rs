@@ -1,0 +1,357 @@
+//! The loop around a shard: waits, lets the event loop read all that is readable, takes a turn.
+//!
+//! The turn is the group commit. While a turn's sync runs on a helper thread, new commands wait;
+//! there is never more than one turn of a shard under way.
+//!
+//! Next on the append walk: `turn.rs`.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use millrace_core::{
+    ShardId,
+    limits::{TURN_BYTES_MAX, TURN_COMMANDS_MAX},
+};
+use millrace_env::{sleep, tasks};
+use millrace_store::{FlushJob, Spare, StoreError};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    Entry, FlushDone, FlushStart, Message, Outgoing, Peer, Reply, ShardCore, Turn, turn::TurnEnd,
+};
+use crate::{engine::Shared, maintenance, options::Durability, status::ShardStatus};
+
+/// How often a shard looks after what nobody asked for: expiry, eviction, flushes that are due.
+const TICK: Duration = Duration::from_millis(250);
+/// A sync slower than this moves the next ones to a helper thread, so that reads on this core do not
+/// wait for a slow disk.
+const SLOW_SYNC: Duration = Duration::from_millis(2);
+/// For how long.
+const SLOW_SYNC_HOLD: Duration = Duration::from_secs(10);
+
+/// A shard and its loop. Run it on the core that owns it.
+#[derive(Debug)]
+pub struct Shard {
+    core: ShardCore,
+    inbox: mpsc::Receiver<Message>,
+    shared: Arc<Shared>,
+    status: Arc<ShardStatus>,
+    /// Until when syncs go to a helper thread.
+    helper_until: Duration,
+    background: mpsc::Sender<Background>,
+    finished: mpsc::Receiver<Background>,
+    spare_under_way: bool,
+    /// What recovery found to do.
+    first: Vec<Peer>,
+}
+
+type Tick = Pin<Box<dyn Future<Output = ()>>>;
+
+/// Work that ran beside the shard.
+enum Background {
+    Flushed(FlushDone),
+    Spare(Result<Spare, StoreError>),
+}
+
+impl std::fmt::Debug for Background {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Flushed(_) => "Flushed",
+            Self::Spare(_) => "Spare",
+        })
+    }
+}
+
+impl Shard {
+    pub(crate) fn new(
+        core: ShardCore,
+        inbox: mpsc::Receiver<Message>,
+        shared: Arc<Shared>,
+        status: Arc<ShardStatus>,
+        first: Vec<Peer>,
+    ) -> Self {
+        // BOUND: at most one flush and one spare are under way.
+        let (background, finished) = mpsc::channel(2);
+        let helper_until = Duration::ZERO;
+        let spare_under_way = false;
+        Self {
+            core,
+            inbox,
+            shared,
+            status,
+            helper_until,
+            background,
+            finished,
+            spare_under_way,
+            first,
+        }
+    }
+
+    /// Serves until the engine is shut down. Must run inside a `LocalSet`.
+    pub async fn run(mut self) {
+        self.begin().await;
+        let mut tick = next_tick();
+        loop {
+            let message = tokio::select! {
+                biased;
+                Some(done) = self.finished.recv() => {
+                    self.take_back(done);
+                    continue;
+                }
+                message = self.inbox.recv() => message,
+                () = &mut tick => {
+                    self.tick(&mut tick).await;
+                    continue;
+                }
+            };
+            let Some(first) = message else { return };
+            // Everything that is readable is read before the turn is taken.
+            tokio::task::yield_now().await;
+            if let Some(stopped) = self.take_turn(first).await {
+                self.stop(stopped).await;
+                return;
+            }
+            self.start_background();
+        }
+    }
+
+    /// Finishes what a crash left half done, and starts what runs beside the shards.
+    async fn begin(&mut self) {
+        if self.core.config.shard == ShardId::ZERO {
+            tokio::task::spawn_local(maintenance::run(Arc::clone(&self.shared)));
+        }
+        let first = std::mem::take(&mut self.first);
+        let entries: Vec<Entry> = first
+            .into_iter()
+            .filter_map(|peer| self.core.entry_of(peer))
+            .collect();
+        if !entries.is_empty() {
+            self.turn(entries).await;
+        }
+    }
+
+    async fn tick(&mut self, tick: &mut Tick) {
+        let now = self.core.now();
+        let mut commands = match self.core.sweep(now) {
+            Ok(commands) => commands,
+            Err(error) => {
+                tracing::error!(%error, "expired streams cannot be looked up");
+                Vec::new()
+            }
+        };
+        commands.extend(self.core.evict(now));
+        let entry = |command| Entry {
+            command,
+            reply: Reply::Nobody,
+            permit: None,
+        };
+        let entries: Vec<Entry> = commands.into_iter().map(entry).collect();
+        if !entries.is_empty() {
+            self.turn(entries).await;
+        }
+        self.start_background();
+        *tick = next_tick();
+    }
+
+    /// Takes all that waits, up to a turn's bounds. Answers who waits for the shard to stop.
+    async fn take_turn(&mut self, first: Message) -> Option<oneshot::Sender<()>> {
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        let mut next = Some(first);
+        let mut stop = None;
+        while let Some(message) = next {
+            match message {
+                Message::Command(entry) => {
+                    bytes += entry.command.payload_bytes();
+                    entries.push(entry);
+                }
+                Message::Peer(peer) => entries.extend(self.core.entry_of(peer)),
+                other => stop = self.serve(other),
+            }
+            let full = entries.len() >= TURN_COMMANDS_MAX || bytes >= TURN_BYTES_MAX;
+            next = if full || stop.is_some() {
+                None
+            } else {
+                self.inbox.try_recv().ok()
+            };
+        }
+        if !entries.is_empty() {
+            self.turn(entries).await;
+        }
+        stop
+    }
+
+    /// Messages that are not judged.
+    fn serve(&mut self, message: Message) -> Option<oneshot::Sender<()>> {
+        match message {
+            Message::Load { key, reply } => {
+                let found = self.core.load(&key).map_err(|error| {
+                    tracing::error!(%error, ?key, "a stream cannot be loaded");
+                    millrace_core::Refusal::Corrupt
+                });
+                // Whoever asked may have left.
+                let _ = reply.send(found);
+                None
+            }
+            Message::Moved { moved, done } => {
+                self.core.moved(&moved);
+                let _ = done.send(());
+                None
+            }
+            Message::Stop(done) => Some(done),
+            Message::Command(_) | Message::Peer(_) => None,
+        }
+    }
+
+    async fn turn(&mut self, entries: Vec<Entry>) {
+        let turn = self.core.judge(entries);
+        let written = match self.core.write(&turn) {
+            Ok(()) if turn.frame.is_some() => self.sync().await,
+            other => other,
+        };
+        let end = self.finish(turn, written);
+        self.deliver(end);
+    }
+
+    /// A panic here leaves a state that nobody decided: the shard is poisoned, and whoever waited is
+    /// told that the server is unavailable, never that it is done.
+    fn finish(&mut self, turn: Turn, written: Result<(), StoreError>) -> TurnEnd {
+        let core = &mut self.core;
+        let finished = catch_unwind(AssertUnwindSafe(|| core.finish(turn, written)));
+        let end = finished.unwrap_or_else(|_| {
+            self.core
+                .poison("publishing a turn failed; this is a defect".into());
+            TurnEnd::default()
+        });
+        if let Some(reason) = self.core.poisoned() {
+            self.status
+                .poison(format!("shard {}: {reason}", self.core.config.shard));
+        }
+        end
+    }
+
+    /// Makes the frame durable. DURABILITY: an error is final, the log is poisoned by it.
+    async fn sync(&mut self) -> Result<(), StoreError> {
+        if self.core.config.options.durability == Durability::Memory {
+            return Ok(());
+        }
+        let clock = Arc::clone(&self.core.env.clock);
+        let start = clock.mono();
+        let Some(wal) = &mut self.core.wal else {
+            return Ok(());
+        };
+        let result = if start < self.helper_until {
+            let handle = wal.sync_handle();
+            let result = tasks::blocking(move || handle.run()).await;
+            wal.mark_synced(&result);
+            result
+        } else {
+            wal.sync()
+        };
+        let end = clock.mono();
+        if end.saturating_sub(start) > SLOW_SYNC {
+            self.helper_until = end + SLOW_SYNC_HOLD;
+        }
+        result
+    }
+
+    /// Wakes followers and tells other shards, after the replies.
+    fn deliver(&self, end: TurnEnd) {
+        for live in end.changed {
+            live.notify();
+        }
+        for Outgoing { to, peer } in end.outgoing {
+            let shared = Arc::clone(&self.shared);
+            // BOUND: one for each command of a turn; it waits for room in the other's inbox.
+            tokio::task::spawn_local(async move {
+                // A shard that ended has no use for it; recovery drops references without forks.
+                let _ = shared.handle(to).inbox.send(Message::Peer(peer)).await;
+            });
+        }
+    }
+
+    /// Starts a flush and a spare log segment where they are wanted.
+    fn start_background(&mut self) {
+        let now = self.core.now();
+        if self.core.wants_flush(now) {
+            if let Some(FlushStart { job, options }) = self.core.freeze() {
+                let (shared, background) = (Arc::clone(&self.shared), self.background.clone());
+                tokio::task::spawn_local(async move {
+                    let done = run_flush(shared, job, options).await;
+                    let _ = background.send(Background::Flushed(done)).await;
+                });
+            }
+        }
+        if self.spare_under_way {
+            return;
+        }
+        let job = self
+            .core
+            .wal
+            .as_mut()
+            .and_then(millrace_store::Wal::spare_job);
+        if let Some(job) = job {
+            self.spare_under_way = true;
+            let background = self.background.clone();
+            tokio::task::spawn_local(async move {
+                let spare = tasks::blocking(move || job.run()).await;
+                let _ = background.send(Background::Spare(spare)).await;
+            });
+        }
+    }
+
+    fn take_back(&mut self, done: Background) {
+        match done {
+            Background::Flushed(done) => self.core.flushed(done),
+            Background::Spare(spare) => {
+                self.spare_under_way = false;
+                if let Some(wal) = &mut self.core.wal {
+                    wal.add_spare(spare);
+                }
+            }
+        }
+        if let Some(reason) = self.core.poisoned() {
+            self.status
+                .poison(format!("shard {}: {reason}", self.core.config.shard));
+        }
+    }
+
+    /// Finishes what waits and flushes.
+    async fn stop(mut self, done: oneshot::Sender<()>) {
+        self.inbox.close();
+        while let Ok(message) = self.inbox.try_recv() {
+            self.take_turn(message).await;
+        }
+        while self.core.is_flushing() {
+            let Some(finished) = self.finished.recv().await else {
+                break;
+            };
+            self.take_back(finished);
+        }
+        if self.core.poisoned().is_none() {
+            if let Some(FlushStart { job, options }) = self.core.freeze() {
+                let flushed = run_flush(Arc::clone(&self.shared), job, options).await;
+                self.core.flushed(flushed);
+            }
+        }
+        // Nobody may be waiting any more.
+        let _ = done.send(());
+    }
+}
+
+fn next_tick() -> Tick {
+    Box::pin(sleep(TICK))
+}
+
+async fn run_flush(
+    shared: Arc<Shared>,
+    job: FlushJob,
+    options: millrace_store::FlushOptions,
+) -> FlushDone {
+    let run = move || job.run(&shared.env, &shared.segments, &shared.catalog, &options);
+    FlushDone(tasks::blocking(run).await)
+}

@@ -1,0 +1,574 @@
+//! The turn, the spine of the engine: judge all that waits, write one frame, sync once, then publish
+//! and reply.
+//!
+//! INVARIANT: every reply of a turn that logs waits for that turn's sync, refusals and duplicates
+//! included, so that no client learns of state which a crash could take back. In a turn that fails
+//! every reply is an error and the overlay is dropped; a turn that logs nothing has judged only
+//! durable state and syncs nothing.
+//!
+//! Next on the append walk: `publish.rs`.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use millrace_core::{
+    Append, Create, Event, Generation, ProducerId, Refusal, StreamId, StreamName, Timestamp,
+    slot::{shard_of, slot_of},
+    stream::{
+        Decision, Judge, Outcome, ProducerState, Producers, StreamState,
+        decide::{self},
+    },
+};
+use millrace_store::{Frame, StoreError};
+
+use super::{
+    Command, Entry, Outgoing, Peer, Reply,
+    core::{PendingFork, ShardCore},
+    overlay::Overlay,
+};
+use crate::budget::Permit;
+
+/// What a frame takes beside its records, generously.
+const FRAME_OVERHEAD_BYTES: u64 = 4096;
+
+/// A turn that is judged but not yet durable.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    pub(super) overlay: Overlay,
+    /// The log frame, when there is something to log.
+    pub(crate) frame: Option<Frame>,
+    pub(super) replies: Vec<(Reply, Result<Outcome, Refusal>)>,
+    pub(super) outgoing: Vec<Outgoing>,
+    /// Memory of the bodies, held until the replies are sent.
+    _permits: Vec<Permit>,
+}
+
+/// What a turn leaves to its driver, once its replies are sent.
+#[derive(Debug, Default)]
+pub(crate) struct TurnEnd {
+    /// Commands for other shards.
+    pub(crate) outgoing: Vec<Outgoing>,
+    /// Streams whose followers have to be woken.
+    pub(crate) changed: Vec<std::sync::Arc<crate::live::Live>>,
+}
+
+impl ShardCore {
+    /// Judges what waits. Nothing is changed yet.
+    pub(crate) fn judge(&mut self, entries: Vec<Entry>) -> Turn {
+        let now = self.now();
+        let mut turn = Turn {
+            overlay: Overlay::new(),
+            frame: None,
+            replies: Vec::with_capacity(entries.len()),
+            outgoing: Vec::new(),
+            _permits: Vec::new(),
+        };
+        let entries = self.make_room(entries, &mut turn.replies);
+        for entry in entries {
+            self.judge_entry(entry, now, &mut turn);
+        }
+        if let (false, Some(wal)) = (turn.overlay.events.is_empty(), &self.wal) {
+            turn.frame = Some(wal.encode(&turn.overlay.events));
+        }
+        turn
+    }
+
+    /// Writes the frame; the sync is the driver's, who knows whether to wait for it elsewhere.
+    pub(crate) fn write(&mut self, turn: &Turn) -> Result<(), StoreError> {
+        match (&turn.frame, &mut self.wal) {
+            (Some(frame), Some(wal)) => wal.write(frame),
+            (None, _) => Ok(()),
+            (Some(_), None) => Err(StoreError::Missing {
+                what: "the write-ahead log".into(),
+            }),
+        }
+    }
+
+    /// Ends a turn whose frame is durable, or is not: publishes and replies, or drops it all.
+    pub(crate) fn finish(&mut self, turn: Turn, written: Result<(), StoreError>) -> TurnEnd {
+        let mut end = TurnEnd::default();
+        let refusal = match written {
+            Ok(()) => None,
+            Err(StoreError::Full) => Some(Refusal::StorageFull),
+            Err(error) => {
+                self.poison(format!("its log cannot be written: {error}"));
+                Some(Refusal::Poisoned)
+            }
+        };
+        let Turn {
+            overlay,
+            frame,
+            replies,
+            outgoing,
+            _permits,
+        } = turn;
+        match &refusal {
+            None => {
+                end.outgoing = outgoing;
+                if let Some(frame) = frame {
+                    self.publish_turn(overlay, &frame, &mut end);
+                }
+            }
+            Some(failure) => {
+                // Forks whose reference was about to be asked for: their clients are told.
+                for refused in &outgoing {
+                    self.fail_pending(refused, failure, &mut end);
+                }
+            }
+        }
+        for (reply, result) in replies {
+            let result = match &refusal {
+                Some(refusal) => Err(refusal.clone()),
+                None => result,
+            };
+            self.answer(reply, result, &mut end);
+        }
+        end
+    }
+
+    /// Allocates log space before anything is decided, so that a full disk shows here, where nothing
+    /// has happened yet. On a full disk only what frees space goes on.
+    fn make_room(
+        &mut self,
+        entries: Vec<Entry>,
+        replies: &mut Vec<(Reply, Result<Outcome, Refusal>)>,
+    ) -> Vec<Entry> {
+        let mut refuse = |entries: Vec<Entry>, refusal: &Refusal| {
+            replies.extend(
+                entries
+                    .into_iter()
+                    .map(|entry| (entry.reply, Err(refusal.clone()))),
+            );
+        };
+        if self.poisoned.is_some() {
+            refuse(entries, &Refusal::Poisoned);
+            return Vec::new();
+        }
+        let Some(wal) = &mut self.wal else {
+            refuse(entries, &Refusal::Unavailable);
+            return Vec::new();
+        };
+        match wal.prepare(log_bytes_max(&entries), false) {
+            Ok(()) => return entries,
+            Err(StoreError::Full) => {}
+            Err(error) => {
+                self.poison(format!("its log cannot be extended: {error}"));
+                refuse(entries, &Refusal::Poisoned);
+                return Vec::new();
+            }
+        }
+        let (urgent, others): (Vec<_>, Vec<_>) = entries
+            .into_iter()
+            .partition(|entry| entry.command.is_urgent());
+        refuse(others, &Refusal::StorageFull);
+        if urgent.is_empty() {
+            return urgent;
+        }
+        match wal.prepare(log_bytes_max(&urgent), true) {
+            Ok(()) => urgent,
+            Err(_) => {
+                refuse(urgent, &Refusal::StorageFull);
+                Vec::new()
+            }
+        }
+    }
+
+    fn judge_entry(&mut self, entry: Entry, now: Timestamp, turn: &mut Turn) {
+        let Entry {
+            command,
+            reply,
+            permit,
+        } = entry;
+        let judged = catch_unwind(AssertUnwindSafe(|| self.judge_command(command, now, turn)));
+        let judged = match judged {
+            Ok(Ok(judged)) => judged,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "a stream cannot be loaded");
+                Judged::Now(Decision {
+                    events: Vec::new(),
+                    reply: Err(Refusal::Corrupt),
+                })
+            }
+            // One command's panic is one command's error: what it decided is not in the overlay.
+            Err(_) => Judged::Now(Decision {
+                events: Vec::new(),
+                reply: Err(Refusal::Internal),
+            }),
+        };
+        match judged {
+            Judged::Now(decision) => {
+                self.take_up(decision.events, turn);
+                turn.replies.push((reply, decision.reply));
+                turn._permits.extend(permit);
+            }
+            Judged::NeedsReference {
+                create,
+                fork,
+                source,
+            } => {
+                let to = shard_of(source.slot(), self.config.shards);
+                let from = self.config.shard;
+                self.pending_forks.insert(
+                    fork,
+                    PendingFork {
+                        create,
+                        reply,
+                        permit,
+                    },
+                );
+                turn.outgoing.push(Outgoing {
+                    to,
+                    peer: Peer::AddFork { source, fork, from },
+                });
+            }
+        }
+    }
+
+    /// Puts a decision's events on the overlay.
+    fn take_up(&mut self, events: Vec<Event>, turn: &mut Turn) {
+        for event in events {
+            let before = self.state(event.stream(), &turn.overlay);
+            let origin = before.as_ref().and_then(|state| state.config.origin);
+            let stream = event.stream();
+            if let Event::Created(created) = &event {
+                let own = created.generations.last().map(|start| start.generation);
+                self.saw_generation(stream.slot(), own.unwrap_or_default());
+            }
+            let after = turn.overlay.push(before, event);
+            if let (None, Some(origin)) = (after, origin) {
+                turn.outgoing
+                    .push(self.drop_reference(origin.source, stream));
+            }
+        }
+    }
+
+    fn judge_command(
+        &mut self,
+        command: Command,
+        now: Timestamp,
+        turn: &mut Turn,
+    ) -> Result<Judged, StoreError> {
+        let decision = match command {
+            Command::Create(create) => return self.judge_create(create, now, &turn.overlay),
+            Command::CreateFork {
+                create,
+                fork,
+                referenced,
+            } => {
+                return self.judge_fork(&create, fork, referenced, now, turn);
+            }
+            Command::Append { name, append } => {
+                let state = self.named(&name, &turn.overlay)?;
+                self.judge_append(state, &append, now, &turn.overlay)?
+            }
+            Command::Delete { name } => {
+                let state = self.named(&name, &turn.overlay)?;
+                decide::delete(state.as_ref(), self.judge_of(state.as_ref(), now))
+            }
+            Command::Expire { stream } => {
+                let state = self.identified(stream, &turn.overlay)?;
+                decide::expire(state.as_ref(), self.judge_of(state.as_ref(), now))
+            }
+            Command::Touch { stream, deadline } => {
+                let state = self.identified(stream, &turn.overlay)?;
+                decide::touch(state.as_ref(), deadline)
+            }
+            Command::AddFork { source, fork } => {
+                let state = self.identified(source, &turn.overlay)?;
+                decide::add_fork(state.as_ref(), fork, self.judge_of(state.as_ref(), now))
+            }
+            Command::DropFork { source, fork } => {
+                let state = self.identified(source, &turn.overlay)?;
+                decide::drop_fork(state.as_ref(), fork)
+            }
+        };
+        Ok(Judged::Now(decision))
+    }
+
+    fn judge_create(
+        &mut self,
+        create: Box<Create>,
+        now: Timestamp,
+        overlay: &Overlay,
+    ) -> Result<Judged, StoreError> {
+        let state = self.named(&create.name, overlay)?;
+        let judge = self.judge_of(state.as_ref(), now);
+        let slot = slot_of(create.name.as_str());
+        let absent = state.is_none() || judge.expired;
+        if absent && create.spec.fork.is_some() && create.source.is_none() {
+            // The target was there when the request looked, and is gone by now.
+            let decision = Decision {
+                events: Vec::new(),
+                reply: Err(Refusal::Unavailable),
+            };
+            return Ok(Judged::Now(decision));
+        }
+        let inherited = create
+            .source
+            .as_ref()
+            .map(|source| source.generations.current());
+        let floor = inherited
+            .unwrap_or_default()
+            .max(self.config.generation_floor);
+        let generation = if absent {
+            self.take_generation(slot, floor)
+        } else {
+            Generation::ZERO
+        };
+        let decision = decide::create(state.as_ref(), &create, slot, generation, judge);
+        let source = create.source.as_ref().map(|source| source.stream);
+        match (&decision.reply, source) {
+            (Ok(Outcome::Created(_)), Some(source)) => {
+                let fork = StreamId::new(slot, generation);
+                Ok(Judged::NeedsReference {
+                    create,
+                    fork,
+                    source,
+                })
+            }
+            _ => Ok(Judged::Now(decision)),
+        }
+    }
+
+    /// The second half of a fork's creation, when its source's shard has answered.
+    fn judge_fork(
+        &mut self,
+        create: &Create,
+        fork: StreamId,
+        referenced: Result<(), Refusal>,
+        now: Timestamp,
+        turn: &mut Turn,
+    ) -> Result<Judged, StoreError> {
+        let refuse = |refusal| Decision {
+            events: Vec::new(),
+            reply: Err(refusal),
+        };
+        if let Err(refusal) = referenced {
+            return Ok(Judged::Now(refuse(refusal)));
+        }
+        let state = self.named(&create.name, &turn.overlay)?;
+        let judge = self.judge_of(state.as_ref(), now);
+        let decision = decide::create(state.as_ref(), create, fork.slot(), fork.birth(), judge);
+        if let (false, Some(source)) = (
+            matches!(decision.reply, Ok(Outcome::Created(_))),
+            &create.source,
+        ) {
+            turn.outgoing.push(self.drop_reference(source.stream, fork));
+        }
+        Ok(Judged::Now(decision))
+    }
+
+    fn judge_append(
+        &mut self,
+        state: Option<StreamState>,
+        append: &Append,
+        now: Timestamp,
+        overlay: &Overlay,
+    ) -> Result<Decision, StoreError> {
+        let judge = self.judge_of(state.as_ref(), now);
+        let mut raised = None;
+        let mut state = state;
+        if let Some(known) = &state {
+            if self.needs_generation(known.generations.current()) && !append.is_close_only() {
+                let floor = self.config.generation_floor;
+                let generation = self.take_generation(known.id.slot(), floor);
+                let event = Event::GenerationRaised {
+                    stream: known.id,
+                    generation,
+                };
+                state = millrace_core::stream::apply(state, &event);
+                raised = Some(event);
+            }
+        }
+        let view = ProducerView::new(self, state.as_ref(), append, overlay)?;
+        let mut decision = decide::append(state.as_ref(), &view, append, judge);
+        let appends = matches!(decision.events.last(), Some(Event::Appended(_)));
+        if let (true, Some(event)) = (appends, raised) {
+            decision.events.insert(0, event);
+        }
+        Ok(decision)
+    }
+
+    /// The stream with this name as the turn sees it.
+    fn named(
+        &mut self,
+        name: &StreamName,
+        overlay: &Overlay,
+    ) -> Result<Option<StreamState>, StoreError> {
+        match overlay.names.get(name) {
+            Some(None) => Ok(None),
+            Some(Some(stream)) => Ok(self.state(*stream, overlay)),
+            None => {
+                let Some(live) = self.find(name)? else {
+                    return Ok(None);
+                };
+                Ok(self.state(live.id, overlay))
+            }
+        }
+    }
+
+    fn identified(
+        &mut self,
+        stream: StreamId,
+        overlay: &Overlay,
+    ) -> Result<Option<StreamState>, StoreError> {
+        if !overlay.streams.contains_key(&stream) {
+            self.find_id(stream)?;
+        }
+        Ok(self.state(stream, overlay))
+    }
+
+    /// The state of a stream that is in memory, as the turn sees it.
+    fn state(&self, stream: StreamId, overlay: &Overlay) -> Option<StreamState> {
+        match overlay.streams.get(&stream) {
+            Some(state) => state.clone(),
+            None => self
+                .directory
+                .by_id(stream)
+                .map(|live| live.view().state.clone()),
+        }
+    }
+
+    fn judge_of(&self, state: Option<&StreamState>, now: Timestamp) -> Judge {
+        let expired = state.is_some_and(|state| match self.directory.by_id(state.id) {
+            Some(live) => live.is_expired(state, now),
+            None => state.deadline.is_some_and(|deadline| deadline <= now),
+        });
+        Judge { now, expired }
+    }
+
+    fn drop_reference(&self, source: StreamId, fork: StreamId) -> Outgoing {
+        let to = shard_of(source.slot(), self.config.shards);
+        Outgoing {
+            to,
+            peer: Peer::DropFork { source, fork },
+        }
+    }
+
+    /// A turn that failed was about to ask for a fork's reference: its client gets the error.
+    fn fail_pending(&mut self, refused: &Outgoing, refusal: &Refusal, end: &mut TurnEnd) {
+        let Peer::AddFork { fork, .. } = refused.peer else {
+            return;
+        };
+        if let Some(pending) = self.pending_forks.remove(&fork) {
+            self.answer(pending.reply, Err(refusal.clone()), end);
+        }
+    }
+
+    fn answer(&mut self, reply: Reply, result: Result<Outcome, Refusal>, end: &mut TurnEnd) {
+        match reply {
+            Reply::Nobody => {}
+            Reply::Client(client) => {
+                // A client that left does not change what was done.
+                let _ = client.send(result);
+            }
+            Reply::Fork(to, fork) => {
+                let answer = result.map(drop);
+                end.outgoing.push(Outgoing {
+                    to,
+                    peer: Peer::Referenced { fork, answer },
+                });
+            }
+        }
+    }
+
+    /// What a peer's message asks of this shard; `None` when nobody waits for it any more.
+    pub(crate) fn entry_of(&mut self, peer: Peer) -> Option<Entry> {
+        match peer {
+            Peer::AddFork { source, fork, from } => Some(Entry {
+                command: Command::AddFork { source, fork },
+                reply: Reply::Fork(from, fork),
+                permit: None,
+            }),
+            Peer::DropFork { source, fork } => Some(Entry {
+                command: Command::DropFork { source, fork },
+                reply: Reply::Nobody,
+                permit: None,
+            }),
+            Peer::Referenced { fork, answer } => {
+                let PendingFork {
+                    create,
+                    reply,
+                    permit,
+                } = self.pending_forks.remove(&fork)?;
+                let command = Command::CreateFork {
+                    create,
+                    fork,
+                    referenced: answer,
+                };
+                Some(Entry {
+                    command,
+                    reply,
+                    permit,
+                })
+            }
+        }
+    }
+}
+
+/// What judging one command came to.
+enum Judged {
+    /// A decision.
+    Now(Decision),
+    /// A fork that may be created once its source's shard holds a reference to it.
+    NeedsReference {
+        create: Box<Create>,
+        fork: StreamId,
+        source: StreamId,
+    },
+}
+
+/// A stream's producers as the turn sees them. The one that is asked for is looked up beforehand,
+/// because a look-up can fail and judging cannot.
+struct ProducerView<'a> {
+    core: &'a ShardCore,
+    stream: Option<StreamId>,
+    claimed: Option<ProducerState>,
+}
+
+impl<'a> ProducerView<'a> {
+    fn new(
+        core: &'a ShardCore,
+        state: Option<&StreamState>,
+        append: &Append,
+        overlay: &Overlay,
+    ) -> Result<Self, StoreError> {
+        let stream = state.map(|state| state.id);
+        let claimed = match (stream, &append.producer) {
+            (Some(stream), Some(claim)) => {
+                match overlay.producers.get(&(stream, claim.id.clone())) {
+                    Some(known) => *known,
+                    None => core.producer(stream, &claim.id)?,
+                }
+            }
+            _ => None,
+        };
+        Ok(Self {
+            core,
+            stream,
+            claimed,
+        })
+    }
+}
+
+impl Producers for ProducerView<'_> {
+    fn get(&self, _claimed: &ProducerId) -> Option<ProducerState> {
+        self.claimed
+    }
+
+    fn longest_idle(&self) -> Option<(ProducerId, ProducerState)> {
+        let found = self.core.longest_idle_producer(self.stream?);
+        found.unwrap_or_else(|error| {
+            tracing::error!(%error, "a stream's producers cannot be read");
+            None
+        })
+    }
+}
+
+/// The most log bytes that these commands can come to.
+fn log_bytes_max(entries: &[Entry]) -> u64 {
+    entries
+        .iter()
+        .map(|entry| entry.command.log_bytes_max())
+        .sum::<u64>()
+        + FRAME_OVERHEAD_BYTES
+}
