@@ -1,0 +1,207 @@
+//! The killing: the load in threads, and the server killed and started again beside it.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    expiry, guest,
+    monitor::Counts,
+    reader::{self, Mode},
+    schedule::{Chance, Settings},
+    server::{Home, Server},
+    world::{Caller, World},
+    writer::Writer,
+};
+
+const WRITERS: u32 = 4;
+const GUESTS: u32 = 2;
+const READERS: [Mode; 6] = [
+    Mode::Sse,
+    Mode::Sse,
+    Mode::LongPoll,
+    Mode::LongPoll,
+    Mode::CatchUp,
+    Mode::CatchUp,
+];
+/// More than this many broken promises say nothing new.
+const VIOLATIONS_MAX: usize = 20;
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// How often the server was killed.
+    pub kills: u32,
+    /// How often of these it was killed before it was ready.
+    pub kills_while_starting: u32,
+    /// The longest time from a start to being ready.
+    pub slowest_start: Duration,
+    /// How long the graceful end took.
+    pub graceful_end: Option<Duration>,
+    /// What the judge counted.
+    pub counts: Counts,
+    /// Requests whose answer was cut off.
+    pub lost: u64,
+    /// What happened that must not.
+    pub violations: Vec<String>,
+}
+
+/// Runs the test.
+pub fn run(settings: &Settings) -> Result<Outcome, String> {
+    let mut home = Home::new(settings).map_err(|error| format!("no directory: {error}"))?;
+    let world = World::default();
+    let mut killer = Killer {
+        world: &world,
+        chance: Chance::new(settings.seed, 0),
+        home: &mut home,
+        outcome: Outcome {
+            kills: 0,
+            kills_while_starting: 0,
+            slowest_start: Duration::ZERO,
+            graceful_end: None,
+            counts: Counts::default(),
+            lost: 0,
+            violations: Vec::new(),
+        },
+    };
+    thread::scope(|scope| {
+        load(scope, &world, settings.seed);
+        if let Err(what) = killer.campaign(settings.kills) {
+            world.monitor().violation(what);
+            world.abandon();
+        }
+    });
+    if !world.is_abandoned()
+        && let Err(what) = killer.epilogue()
+    {
+        world.monitor().violation(what);
+    }
+    let mut outcome = killer.outcome;
+    outcome.counts = world.monitor().counts;
+    outcome.lost = world.lost.load(std::sync::atomic::Ordering::Relaxed);
+    outcome.violations = world.monitor().violations().to_vec();
+    if outcome.violations.is_empty() {
+        home.remove().map_err(|error| error.to_string())?;
+    } else {
+        eprintln!(
+            "the data directory is kept in {}",
+            home.directory().display()
+        );
+        eprintln!("the server's last words:\n{}", home.log_tail());
+    }
+    Ok(outcome)
+}
+
+/// Starts everything that sends requests.
+fn load<'scope, 'env>(scope: &'scope thread::Scope<'scope, 'env>, world: &'env World, seed: u64) {
+    for number in 1..=WRITERS {
+        let chance = Chance::new(seed, u64::from(number));
+        scope.spawn(move || Writer::new(world, number, chance).work());
+    }
+    for number in 101..=100 + GUESTS {
+        let chance = Chance::new(seed, u64::from(number));
+        scope.spawn(move || guest::work(world, number, chance));
+    }
+    for (number, mode) in (201..).zip(READERS) {
+        let chance = Chance::new(seed, number);
+        scope.spawn(move || reader::work(world, mode, chance));
+    }
+    let chance = Chance::new(seed, 301);
+    scope.spawn(move || expiry::work(world, chance));
+}
+
+struct Killer<'a> {
+    world: &'a World,
+    chance: Chance,
+    home: &'a mut Home,
+    outcome: Outcome,
+}
+
+impl Killer<'_> {
+    /// Kills and starts the server, and leaves it running, without load, at the end.
+    fn campaign(&mut self, kills: u32) -> Result<(), String> {
+        let mut server = self.start()?;
+        while self.outcome.kills < kills && !self.is_hopeless() {
+            thread::sleep(self.pause());
+            if let Some(status) = server.ended() {
+                return Err(format!("the server ended by itself: {status}"));
+            }
+            self.world.server_is_down();
+            server.kill().map_err(|error| error.to_string())?;
+            self.outcome.kills += 1;
+            server = self.start()?;
+            self.verify_all();
+        }
+        // Everything that waits for an answer gets it, and then the load ends.
+        self.world.stop();
+        self.world.keep(server);
+        Ok(())
+    }
+
+    /// Mostly short, so that many kills fall into the first work after a recovery.
+    fn pause(&mut self) -> Duration {
+        if self.chance.percent(30) {
+            self.chance.millis(1, 60)
+        } else {
+            self.chance.millis(60, 700)
+        }
+    }
+
+    /// Starts the server, sometimes killing it while it recovers.
+    fn start(&mut self) -> Result<Server, String> {
+        loop {
+            let shards = [1, 2, 4][self.chance.index(3)];
+            let started = Instant::now();
+            let mut server = self.home.start(shards).map_err(|error| error.to_string())?;
+            if self.outcome.kills > 0 && self.chance.percent(20) {
+                thread::sleep(self.chance.millis(0, 60));
+                if let Some(status) = server.ended() {
+                    return Err(format!("the server ended while starting: {status}"));
+                }
+                server.kill().map_err(|error| error.to_string())?;
+                self.outcome.kills += 1;
+                self.outcome.kills_while_starting += 1;
+                continue;
+            }
+            let address = server.ready()?;
+            self.outcome.slowest_start = self.outcome.slowest_start.max(started.elapsed());
+            self.world.server_is_up(address, started);
+            return Ok(server);
+        }
+    }
+
+    /// Compares every stream with everything known of it.
+    fn verify_all(&mut self) {
+        let mut caller = Caller::new(self.world);
+        for live in self.world.board() {
+            if caller.verify(&live).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn is_hopeless(&self) -> bool {
+        self.world.monitor().violations().len() > VIOLATIONS_MAX
+    }
+
+    /// The load is gone: a graceful end, an offline check, another start, and all is still there.
+    fn epilogue(&mut self) -> Result<(), String> {
+        let mut server = self.world.give_back().ok_or("no server is left")?;
+        self.verify_all();
+        self.outcome.graceful_end = Some(server.stop()?);
+        self.home.check()?;
+        let mut server = self.start_for_good()?;
+        self.verify_all();
+        server.stop()?;
+        self.home.check()
+    }
+
+    fn start_for_good(&mut self) -> Result<Server, String> {
+        let started = Instant::now();
+        let mut server = self.home.start(2).map_err(|error| error.to_string())?;
+        let address = server.ready()?;
+        self.world.server_is_up(address, started);
+        Ok(server)
+    }
+}
