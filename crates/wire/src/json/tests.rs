@@ -11,7 +11,9 @@ fn messages(body: &str) -> Result<Vec<String>, BodyFault> {
     let messages = payload.lengths().map(|len| {
         let message = &payload.bytes()[at..at + len as usize];
         at += len as usize;
-        let text = message.strip_suffix(b",").expect("a message ends in a comma");
+        let text = message
+            .strip_suffix(b",")
+            .expect("a message ends in a comma");
         String::from_utf8(text.to_vec()).unwrap()
     });
     Ok(messages.collect())
@@ -224,8 +226,9 @@ fn any_json() -> impl Strategy<Value = String> {
     leaf.prop_recursive(6, 40, 4, move |inner| {
         let key = any::<String>().prop_map(|text| serde_json::to_string(&text).unwrap());
         prop_oneof![
-            (proptest::collection::vec(inner.clone(), 0..4), space)
-                .prop_map(|(items, space)| format!("[{space}{}]", items.join(&format!(",{space}")))),
+            (proptest::collection::vec(inner.clone(), 0..4), space).prop_map(
+                |(items, space)| format!("[{space}{}]", items.join(&format!(",{space}")))
+            ),
             (proptest::collection::vec((key, inner), 0..4), space).prop_map(|(members, space)| {
                 let members: Vec<String> = members
                     .into_iter()
