@@ -93,7 +93,7 @@ codes! {
     InvalidJson 400 "invalid-json" "Invalid JSON"
         "send one JSON value, or an array of them";
     JsonTooDeep 400 "json-too-deep" "JSON nested too deeply"
-        "nest values less deeply";
+        "nest each message at most 120 levels deep";
     InvalidUnicode 400 "invalid-unicode" "Invalid Unicode in JSON"
         "send UTF-8, and surrogate escapes only in pairs";
     EmptyArray 400 "empty-array" "Empty JSON array"
@@ -151,13 +151,13 @@ codes! {
     Corrupt 500 "corrupt" "Stored bytes are damaged"
         "nothing wrong was sent; run `millrace check` on the data directory";
     Internal 500 "internal" "Internal error"
-        "nothing was changed by this answer; send the request again, and report it if it stays";
+        "nothing was changed; send the request again, and report it if it stays";
     Poisoned 503 "poisoned" "Writes are stopped"
-        "the log failed, so the outcome of the request is unknown; reads go on, writes need a restart of the server";
+        "the log failed, so the request may or may not have been carried out; reads go on, writes need a restart of the server";
     Unavailable 503 "unavailable" "Not ready"
         "the server starts or stops; send the request again after `Retry-After` seconds";
     StorageFull 507 "storage-full" "Storage full"
-        "nothing was written; free space (delete and trim still work) and send the request again";
+        "nothing was written; free space (deleting streams still works) and send the request again";
 }
 
 /// An answer that is not success.

@@ -20,7 +20,7 @@ pub enum BadRequest {
     #[error("the header `{0}` was sent more than once; send it once")]
     RepeatedHeader(&'static str),
     /// A header's bytes are no text.
-    #[error("the header `{0}` is not UTF-8 text")]
+    #[error("the header `{0}` is not text; send UTF-8")]
     HeaderText(&'static str),
     /// A body without a content type.
     #[error("a body needs the header `Content-Type`, equal to the stream's")]
