@@ -178,7 +178,7 @@ fn a_malformed_request_is_400_and_told_which_part() {
         assert_eq!(problem.status(), 400, "{refused:?}");
         assert!(problem.headers.is_empty(), "{refused:?}");
         assert!(problem.detail.starts_with(&refused.to_string()));
-        let says_what_to_do = ["send", "use ", "must", "need", "together"]
+        let says_what_to_do = ["send", "use ", "choose", "must", "need", "together"]
             .iter()
             .any(|word| problem.detail.contains(word));
         assert!(says_what_to_do, "{refused:?}: {}", problem.detail);
