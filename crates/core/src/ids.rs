@@ -112,10 +112,6 @@ impl StreamId {
     }
 
     /// The slot the stream's name hashes to.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "16 bits remain after the shift"
-    )]
     pub const fn slot(self) -> SlotId {
         SlotId((self.0 >> Self::GENERATION_BITS) as u16)
     }

@@ -227,10 +227,10 @@ fn make(command: &Create, slot: SlotId, generation: Generation, judge: Judge) ->
             fork(&spec, source, generation)
         }
     };
-    if let Lifetime::Until(at) = made.lifetime {
-        if at <= judge.now {
-            return Decision::refuse(Refusal::ExpiresInThePast);
-        }
+    if let Lifetime::Until(at) = made.lifetime
+        && at <= judge.now
+    {
+        return Decision::refuse(Refusal::ExpiresInThePast);
     }
     let created = Created {
         stream: StreamId::new(slot, made.birth),
@@ -317,10 +317,10 @@ pub fn append(
         Ok(payload) => payload,
         Err(refusal) => return Decision::refuse(refusal),
     };
-    if let (Some(last), Some(seq)) = (&state.last_seq, &command.seq) {
-        if seq.as_bytes() <= last.as_bytes() {
-            return Decision::refuse(Refusal::SeqRegression);
-        }
+    if let (Some(last), Some(seq)) = (&state.last_seq, &command.seq)
+        && seq.as_bytes() <= last.as_bytes()
+    {
+        return Decision::refuse(Refusal::SeqRegression);
     }
     accept(state, command, payload, introduction, judge)
 }
@@ -362,14 +362,14 @@ fn accept(
 
 /// PROTOCOL 5.2 and 5.2.1: closing again is fine, and so is the request that closed; all else is not.
 fn append_to_closed(state: &StreamState, by: Option<&ProducerClaim>, command: &Append) -> Decision {
-    if let (Some(by), Some(claim)) = (by, &command.producer) {
-        if by == claim {
-            let producer = (claim.epoch, claim.seq);
-            return Decision::reply(Outcome::Duplicate {
-                summary: summary(state),
-                producer,
-            });
-        }
+    if let (Some(by), Some(claim)) = (by, &command.producer)
+        && by == claim
+    {
+        let producer = (claim.epoch, claim.seq);
+        return Decision::reply(Outcome::Duplicate {
+            summary: summary(state),
+            producer,
+        });
     }
     if command.is_close_only() {
         return Decision::reply(Outcome::AlreadyClosed(summary(state)));
