@@ -1,7 +1,9 @@
 //! Bytes at rest: everything a data directory holds, and nothing of what it means.
 //!
-//! Layout: [`wal`] (one write-ahead log a shard), [`codec`] (facts and states to bytes and back),
-//! [`error`] (what a caller can do about a failure).
+//! Layout: [`wal`] (one write-ahead log a shard), [`segment`] (sealed files of streams' bytes),
+//! [`catalog`] (which streams there are and where their bytes lie), [`flush`] (memory to segments),
+//! [`mod@compact`] (segments to fewer and fuller ones), [`codec`] (facts and states to bytes and
+//! back), [`error`] (what a caller can do about a failure).
 //!
 //! INVARIANT: nothing here deletes or overwrites bytes that it has not verified first, and
 //! corruption is always an answer of its own, never skipped. `docs/format.md` specifies every byte.
@@ -9,9 +11,19 @@
 //! Not here: when to sync, flush or compact (`millrace-engine`), and the files themselves
 //! (`millrace-env`).
 
+pub mod catalog;
 pub mod codec;
+pub mod compact;
 pub mod error;
+pub mod flush;
 pub mod segment;
 pub mod wal;
 
+pub use catalog::{Catalog, Commit, Committed, Manifest, Replaced, SegmentRow};
+pub use compact::{CompactOptions, Compacted, compact};
 pub use error::StoreError;
+pub use flush::{FlushJob, FlushOptions, Flushed, FrozenStream};
+pub use segment::{
+    Chunk, Cleanup, Extent, MessageMark, MessageMarks, SegmentMeta, SegmentOptions, SegmentRef,
+    Segments, startup_cleanup,
+};

@@ -100,7 +100,8 @@ impl Trailer {
     /// Reads the trailer of `segment` in a file of `len` bytes. Any answer but `Ok` names what is
     /// wrong; `Newer` only for a trailer that is intact.
     pub(crate) fn decode(bytes: &[u8], segment: SegmentId, len: u64) -> Result<Self, StoreError> {
-        let fault = |what: &str| StoreError::corrupt(format!("segment {:016x}: {what}", segment.get()));
+        let fault =
+            |what: &str| StoreError::corrupt(format!("segment {:016x}: {what}", segment.get()));
         let (body, crc) = bytes
             .split_last_chunk::<4>()
             .ok_or_else(|| fault("its trailer is cut off"))?;
@@ -166,10 +167,7 @@ pub(crate) fn put_entry(extent: &Extent, out: &mut Encoder) {
 }
 
 /// Reads what [`put_entry`] wrote.
-pub(crate) fn take_entry(
-    from: &mut Decoder<'_>,
-    segment: SegmentId,
-) -> Result<Extent, Malformed> {
+pub(crate) fn take_entry(from: &mut Decoder<'_>, segment: SegmentId) -> Result<Extent, Malformed> {
     let what = "an entry of the extent directory";
     let fault = from.malformed(what);
     let extent = Extent {

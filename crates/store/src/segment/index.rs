@@ -192,9 +192,15 @@ mod tests {
         let directory = index.put(FilePos(0), &mut out);
         let bytes = out.finish();
         let page = &bytes[..usize::try_from(directory.get()).unwrap()];
-        assert_eq!(take_page(page, StreamPos(10), StreamPos(22)).unwrap().len(), 2);
+        assert_eq!(
+            take_page(page, StreamPos(10), StreamPos(22)).unwrap().len(),
+            2
+        );
         for until in [0, 10, 21, 23] {
-            assert!(take_page(page, StreamPos(10), StreamPos(until)).is_err(), "{until}");
+            assert!(
+                take_page(page, StreamPos(10), StreamPos(until)).is_err(),
+                "{until}"
+            );
         }
     }
 }

@@ -10,11 +10,12 @@
 //!
 //! Layout: [`format`] (header, directory, footer, trailer), [`index`] (the messages of an extent),
 //! [`writer`], [`file`] (verified reads of one open file), [`registry`] (which files are open, and
-//! when one may be deleted), [`read`] (what a pinned segment answers).
+//! when one may be deleted), [`read`] (what a pinned segment answers), [`cleanup`] (what a start does).
 //!
 //! Not here: which extents a stream consists of (`crate::catalog`), what goes into a segment
 //! (`crate::flush`, `crate::compact`).
 
+mod cleanup;
 pub(crate) mod file;
 pub(crate) mod format;
 pub(crate) mod index;
@@ -29,6 +30,7 @@ use std::path::PathBuf;
 
 use millrace_core::{FilePos, Payload, SegmentId, StreamId, StreamPos, Timestamp};
 
+pub use cleanup::{Cleanup, startup_cleanup};
 pub use read::MessageMarks;
 pub use registry::{SegmentOptions, SegmentRef, Segments};
 

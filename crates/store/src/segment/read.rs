@@ -19,9 +19,8 @@ impl SegmentRef {
     /// When the range does not lie in the extent, or the extent not in this segment.
     pub fn read(&self, extent: &Extent, from: StreamPos, len: usize) -> Result<Bytes, StoreError> {
         assert_eq!(extent.segment, self.id(), "an extent of this segment");
-        let inside = extent.from <= from
-            && from <= extent.until
-            && len as u64 <= extent.until.since(from);
+        let inside =
+            extent.from <= from && from <= extent.until && len as u64 <= extent.until.since(from);
         assert!(inside, "{len} bytes at {from} lie in {extent:?}");
         let file = self.file()?;
         let at = extent.data.get().checked_add(from.since(extent.from));
@@ -66,6 +65,11 @@ impl SegmentRef {
         let mut marks = self.page_at(extent, from)?;
         marks.skip_until(from);
         Ok(marks)
+    }
+
+    /// All extents that were written to the segment, whatever the catalog still names of them.
+    pub(crate) fn extents(&self) -> Result<Vec<Extent>, StoreError> {
+        self.file()?.extents()
     }
 
     /// Where the message that holds the byte at `pos` begins and ends; of the last message when
@@ -120,7 +124,10 @@ impl MessageMarks {
     /// Where the first of the messages still to come begins, if it is not the first of a page whose
     /// beginning was skipped.
     fn skip_until(&mut self, from: StreamPos) {
-        let ended = self.page.as_slice().partition_point(|mark| mark.end <= from);
+        let ended = self
+            .page
+            .as_slice()
+            .partition_point(|mark| mark.end <= from);
         if ended > 0 {
             self.page.nth(ended - 1);
         }
@@ -215,7 +222,9 @@ impl IndexReader {
             .map_err(|fault| self.file.corrupt(&fault.to_string()))?;
         let inside = self.extent.from <= entry.first && entry.first < self.extent.until;
         if !inside || (number == 0 && entry.first != self.extent.from) {
-            return Err(self.file.corrupt("an index page lies outside of its extent"));
+            return Err(self
+                .file
+                .corrupt("an index page lies outside of its extent"));
         }
         Ok(entry)
     }

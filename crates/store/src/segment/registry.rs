@@ -55,6 +55,8 @@ struct State {
     condemned: BTreeSet<SegmentId>,
     /// Deleted, but the directory is not synced since.
     unlinked: BTreeSet<SegmentId>,
+    /// Could not be read: compaction lets them alone.
+    suspects: BTreeSet<SegmentId>,
 }
 
 /// A segment whose file stays. A handle: cheap to clone.
@@ -118,6 +120,19 @@ impl Segments {
     /// Gives back what [`Self::take_unlinked`] gave, after a commit that failed.
     pub fn return_unlinked(&self, ids: impl IntoIterator<Item = SegmentId>) {
         self.shared.state().unlinked.extend(ids);
+    }
+}
+
+/// For compaction.
+impl Segments {
+    /// Leaves a segment out that cannot be read, until the next start.
+    pub(crate) fn suspect(&self, id: SegmentId) {
+        self.shared.state().suspects.insert(id);
+    }
+
+    /// Whether a segment is left out.
+    pub(crate) fn is_suspect(&self, id: SegmentId) -> bool {
+        self.shared.state().suspects.contains(&id)
     }
 }
 

@@ -126,6 +126,12 @@ impl SegmentWriter {
         self.done.push((extent, index));
     }
 
+    /// Forgets the extent that was begun. Its bytes stay in the file, and nothing names them.
+    pub(crate) fn drop_extent(&mut self) {
+        let (extent, _) = self.current.take().expect("an extent was begun");
+        self.bytes -= extent.bytes();
+    }
+
     /// Writes the rest, syncs, and gives the file its name.
     pub(crate) fn finish(mut self) -> Result<(SegmentMeta, Vec<Extent>), StoreError> {
         assert!(self.current.is_none(), "the last extent was ended");
@@ -206,8 +212,7 @@ impl SegmentWriter {
         let take = if rest { self.pending.len() } else { whole };
         let pending = std::mem::take(&mut self.pending);
         let (now, later) = pending.split_at(take);
-        self.checksums
-            .extend(now.chunks(block).map(crc32c::crc32c));
+        self.checksums.extend(now.chunks(block).map(crc32c::crc32c));
         self.write(now, self.written)?;
         self.written += take as u64;
         self.pending = later.to_vec();

@@ -1,0 +1,1 @@
+//! Power loss at every I/O of the catalog.

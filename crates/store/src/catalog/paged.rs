@@ -1,0 +1,445 @@
+//! The catalog's file: the pages of `redb`, each with a checksum that every read verifies.
+//!
+//! `redb` keeps checksums of its own, but looks at them only when it repairs or is told to check.
+//! Decision 28 wants every read from a file verified, so the pages are stored in groups: one page of
+//! crc32c checksums, then the [`GROUP_PAGES`] pages they belong to.
+//!
+//! Why this is safe across a crash: `redb` copies on write, so a page that a durable commit refers
+//! to is never overwritten, and nor is its checksum's value. Pages and checksums of a new commit
+//! are made durable by the same sync, before the commit's header is. A crash in between leaves
+//! checksums that do not match, of pages that nothing refers to. The one page that is overwritten
+//! in place is the header, page 0: it has no checksum here, and `redb` verifies its own.
+//!
+//! A checksum of 0 stands for "never written": such a page reads as zeros or is corrupt.
+
+use std::{
+    collections::BTreeSet,
+    io,
+    ops::Range,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use millrace_env::{Env, File, FileExt, OpenMode};
+use redb::StorageBackend;
+
+use super::CATALOG_FILE;
+use crate::StoreError;
+
+/// `redb`'s page, and the page of checksums.
+pub(crate) const PAGE_BYTES: u64 = 4096;
+/// How many pages one page of checksums covers: what fits behind its header of 16 bytes.
+pub(crate) const GROUP_PAGES: u64 = (PAGE_BYTES - GROUP_HEADER_BYTES) / 4;
+/// The format of the groups.
+pub(crate) const VERSION: u32 = 1;
+
+const GROUP_HEADER_BYTES: u64 = 16;
+const MAGIC: &[u8; 8] = b"millrcat";
+
+/// What failed in the file below `redb`, as far as it matters for going on.
+#[derive(Clone, Debug)]
+pub(crate) enum FileFault {
+    /// Read bytes are not what was written.
+    Corrupt(String),
+    /// Bytes could not be read. Nothing was changed.
+    Read(String),
+    /// No space; nothing durable was changed.
+    Full,
+    /// A write or sync failed: what is on the disk is not known until a restart.
+    Write(String),
+}
+
+/// The file below `redb`. A handle: the catalog keeps a clone to learn what failed.
+#[derive(Clone, Debug)]
+pub(crate) struct PagedFile {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    file: Arc<dyn File>,
+    /// Held across the writes of checksum pages, so that a sync covers them all.
+    checksums: Mutex<Checksums>,
+    /// The first failure.
+    fault: Mutex<Option<FileFault>>,
+    /// Set when the catalog gave this handle up: a late user must not write beside its successor.
+    abandoned: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Checksums {
+    /// By page, over the whole file.
+    pages: Vec<u32>,
+    /// Groups whose page of checksums is newer than the file's.
+    dirty: BTreeSet<u64>,
+}
+
+impl PagedFile {
+    /// Opens the catalog's file below `env` at `path`, and reads its checksums.
+    pub(crate) fn open(
+        env: &Env,
+        path: &std::path::Path,
+        mode: OpenMode,
+    ) -> Result<Self, StoreError> {
+        let name = path.display();
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound => StoreError::missing(format!("the catalog ({name})")),
+            _ => StoreError::io(format!("open {name}"), &error),
+        };
+        let file = env.disk.open(path, mode).map_err(failed)?;
+        let len = file.len().map_err(failed)?;
+        let mut pages = Vec::new();
+        for group in 0..pages_in(len).div_ceil(GROUP_PAGES) {
+            pages.extend(read_group(&*file, group)?);
+        }
+        pages.truncate(size(pages_in(len)));
+        Ok(Self {
+            inner: Arc::new(Inner {
+                file,
+                checksums: Mutex::new(Checksums {
+                    pages,
+                    dirty: BTreeSet::new(),
+                }),
+                fault: Mutex::default(),
+                abandoned: AtomicBool::new(false),
+            }),
+        })
+    }
+
+    /// The first failure of this handle.
+    pub(crate) fn fault(&self) -> Option<FileFault> {
+        lock(&self.inner.fault).clone()
+    }
+
+    /// Lets everything on this handle fail from here on.
+    pub(crate) fn abandon(&self) {
+        self.inner.abandoned.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether this handle was given up.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.inner.abandoned.load(Ordering::SeqCst)
+    }
+
+    /// Makes durable what an earlier handle left in the system's cache.
+    pub(crate) fn settle(&self) -> Result<(), StoreError> {
+        self.inner
+            .file
+            .sync()
+            .map_err(|error| StoreError::io("sync the catalog", &error))
+    }
+
+    fn live(&self) -> io::Result<()> {
+        if self.is_abandoned() {
+            return Err(io::Error::other("this handle of the catalog was given up"));
+        }
+        Ok(())
+    }
+
+    fn note(&self, fault: FileFault) {
+        let mut first = lock(&self.inner.fault);
+        // A failed write outranks a failed read: only the former makes the catalog stop.
+        let outranks = matches!(
+            first.as_ref(),
+            None | Some(FileFault::Read(_) | FileFault::Corrupt(_))
+        );
+        if outranks {
+            *first = Some(fault);
+        }
+    }
+
+    fn noting_reads<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        if let Err(error) = &result {
+            self.note(match error.kind() {
+                io::ErrorKind::InvalidData => FileFault::Corrupt(error.to_string()),
+                io::ErrorKind::UnexpectedEof => {
+                    FileFault::Corrupt(format!("{CATALOG_FILE} is cut off"))
+                }
+                _ => FileFault::Read(format!("read {CATALOG_FILE}: {error}")),
+            });
+        }
+        result
+    }
+
+    fn noting_writes<T>(&self, doing: &str, result: io::Result<T>) -> io::Result<T> {
+        if let Err(error) = &result {
+            self.note(match error.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => FileFault::Full,
+                _ => FileFault::Write(format!("{doing} {CATALOG_FILE}: {error}")),
+            });
+        }
+        result
+    }
+
+    fn read_pages(&self, first: u64, out: &mut [u8]) -> io::Result<()> {
+        for (page, part) in runs(first, out.len()) {
+            let buf = &mut out[part];
+            self.inner.file.read_exact_at(buf, place_of(page))?;
+            let checksums = lock(&self.inner.checksums);
+            for (number, page_bytes) in (page..).zip(buf.chunks(size(PAGE_BYTES))) {
+                let want = checksums.pages.get(size(number)).copied().unwrap_or(0);
+                if number > 0 && !matches(want, page_bytes) {
+                    return Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        format!("page {number} of {CATALOG_FILE} does not match its checksum"),
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write_pages(&self, first: u64, data: &[u8]) -> io::Result<()> {
+        for (page, part) in runs(first, data.len()) {
+            let buf = &data[part];
+            // The checksum first: a page that was torn by a failed write must not pass for its old
+            // self, which nothing refers to any more.
+            let mut checksums = lock(&self.inner.checksums);
+            for (number, bytes) in (page..).zip(buf.chunks(size(PAGE_BYTES))) {
+                let crc = if number == 0 { 0 } else { checksum(bytes) };
+                checksums.set(number, crc);
+            }
+            drop(checksums);
+            self.inner.file.write_all_at(buf, place_of(page))?;
+        }
+        Ok(())
+    }
+
+    fn write_checksums(&self) -> io::Result<()> {
+        let mut checksums = lock(&self.inner.checksums);
+        while let Some(group) = checksums.dirty.first().copied() {
+            let page = checksums.group(group);
+            self.inner.file.write_all_at(&page, group_place(group))?;
+            checksums.dirty.remove(&group);
+        }
+        Ok(())
+    }
+}
+
+impl StorageBackend for PagedFile {
+    fn len(&self) -> io::Result<u64> {
+        self.live()?;
+        let len = self.noting_reads(self.inner.file.len())?;
+        Ok(pages_in(len) * PAGE_BYTES)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.live()?;
+        let result = if in_header(offset, out.len()) {
+            let at = place_of(0) + offset;
+            self.inner.file.read_exact_at(out, at)
+        } else {
+            page_at(offset, out.len()).and_then(|page| self.read_pages(page, out))
+        };
+        self.noting_reads(result)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.live()?;
+        let pages = len.div_ceil(PAGE_BYTES);
+        let place = if pages == 0 {
+            0
+        } else {
+            place_of(pages - 1) + PAGE_BYTES
+        };
+        self.noting_writes("set the length of", self.inner.file.set_len(place))?;
+        lock(&self.inner.checksums).resize(pages);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.live()?;
+        self.noting_writes("write", self.write_checksums())?;
+        self.noting_writes("sync", self.inner.file.sync())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.live()?;
+        let result = if in_header(offset, data.len()) {
+            let at = place_of(0) + offset;
+            self.inner.file.write_all_at(data, at)
+        } else {
+            page_at(offset, data.len()).and_then(|page| self.write_pages(page, data))
+        };
+        self.noting_writes("write", result)
+    }
+}
+
+impl Checksums {
+    fn set(&mut self, page: u64, crc: u32) {
+        if self.pages.len() <= size(page) {
+            self.pages.resize(size(page) + 1, 0);
+        }
+        self.pages[size(page)] = crc;
+        self.dirty.insert(page / GROUP_PAGES);
+    }
+
+    /// The file has `pages` pages now. Pages that are cut off are forgotten, so that they read as
+    /// zeros should the file grow again.
+    fn resize(&mut self, pages: u64) {
+        let before = self.pages.len() as u64;
+        self.pages.resize(size(pages), 0);
+        let groups = pages.div_ceil(GROUP_PAGES);
+        if pages < before {
+            self.dirty.retain(|group| *group < groups);
+            if groups > 0 {
+                self.dirty.insert(groups - 1);
+            }
+        }
+        // New groups get their header by the next sync.
+        self.dirty.extend(before.div_ceil(GROUP_PAGES)..groups);
+    }
+
+    /// The page of checksums of a group.
+    fn group(&self, group: u64) -> Vec<u8> {
+        let mut page = Vec::with_capacity(size(PAGE_BYTES));
+        page.extend_from_slice(MAGIC);
+        page.extend_from_slice(&VERSION.to_le_bytes());
+        page.extend_from_slice(&[0; 4]);
+        let pages = self.pages.iter().skip(size(group * GROUP_PAGES));
+        for crc in pages.take(size(GROUP_PAGES)) {
+            page.extend_from_slice(&crc.to_le_bytes());
+        }
+        page.resize(size(PAGE_BYTES), 0);
+        page
+    }
+}
+
+/// The checksums of one group.
+fn read_group(file: &dyn File, group: u64) -> Result<Vec<u32>, StoreError> {
+    let mut page = vec![0; size(PAGE_BYTES)];
+    file.read_exact_at(&mut page, group_place(group))
+        .map_err(|error| StoreError::io("read the catalog", &error))?;
+    let (header, checksums) = page.split_at(size(GROUP_HEADER_BYTES));
+    let zeros = page.iter().all(|byte| *byte == 0);
+    // The file grew, and the power went before anything of that was synced: nothing refers to it.
+    if !zeros || group == 0 {
+        check_group_header(header, group)?;
+    }
+    let checksums = checksums.as_chunks::<4>().0.iter();
+    Ok(checksums.map(|crc| u32::from_le_bytes(*crc)).collect())
+}
+
+fn check_group_header(header: &[u8], group: u64) -> Result<(), StoreError> {
+    let fault = || {
+        StoreError::corrupt(format!(
+            "{CATALOG_FILE}: the header of the checksums of group {group} is damaged"
+        ))
+    };
+    let (magic, rest) = header.split_at(MAGIC.len());
+    let version = rest
+        .first_chunk::<4>()
+        .map(|bytes| u32::from_le_bytes(*bytes));
+    match version {
+        Some(found) if magic == MAGIC && found > VERSION && rest[4..] == [0; 4] => {
+            Err(StoreError::Newer {
+                found,
+                known: VERSION,
+            })
+        }
+        Some(VERSION) if magic == MAGIC && rest[4..] == [0; 4] => Ok(()),
+        _ => Err(fault()),
+    }
+}
+
+/// A page's checksum; never 0, which stands for a page that was not written.
+pub(crate) fn checksum(page: &[u8]) -> u32 {
+    crc32c::crc32c(page).max(1)
+}
+
+fn matches(want: u32, page: &[u8]) -> bool {
+    if want == 0 {
+        return page.iter().all(|byte| *byte == 0);
+    }
+    checksum(page) == want
+}
+
+/// How many of `redb`'s pages a file of `len` bytes holds.
+fn pages_in(len: u64) -> u64 {
+    let pages = len / PAGE_BYTES;
+    let (groups, rest) = (pages / (GROUP_PAGES + 1), pages % (GROUP_PAGES + 1));
+    groups * GROUP_PAGES + rest.saturating_sub(1)
+}
+
+/// Where a page stands in the file.
+fn place_of(page: u64) -> u64 {
+    let (group, number) = (page / GROUP_PAGES, page % GROUP_PAGES);
+    group_place(group) + (1 + number) * PAGE_BYTES
+}
+
+/// Where a group stands in the file.
+fn group_place(group: u64) -> u64 {
+    group * (GROUP_PAGES + 1) * PAGE_BYTES
+}
+
+/// `redb` reads and writes the start of its header page as such, and all else in whole pages.
+fn in_header(offset: u64, len: usize) -> bool {
+    offset + (len as u64) < PAGE_BYTES
+}
+
+fn page_at(offset: u64, len: usize) -> io::Result<u64> {
+    let whole = offset.is_multiple_of(PAGE_BYTES) && (len as u64).is_multiple_of(PAGE_BYTES);
+    if !whole {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the catalog's file is read and written in whole pages",
+        ));
+    }
+    Ok(offset / PAGE_BYTES)
+}
+
+/// The pages of `len` bytes from page `first` on, cut where groups end: first page of each part, and
+/// the part.
+fn runs(first: u64, len: usize) -> impl Iterator<Item = (u64, Range<usize>)> {
+    let mut done = 0;
+    std::iter::from_fn(move || {
+        if done == len {
+            return None;
+        }
+        let page = first + (done as u64) / PAGE_BYTES;
+        let to_group_end = GROUP_PAGES - page % GROUP_PAGES;
+        let part = size(to_group_end * PAGE_BYTES).min(len - done);
+        let range = done..done + part;
+        done += part;
+        Some((page, range))
+    })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A length in memory; targets are 64-bit.
+fn size(len: u64) -> usize {
+    usize::try_from(len).expect("a 64-bit target")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_and_places_agree() {
+        for pages in [0, 1, 2, GROUP_PAGES, GROUP_PAGES + 1, 5 * GROUP_PAGES + 3] {
+            let len = if pages == 0 {
+                0
+            } else {
+                place_of(pages - 1) + PAGE_BYTES
+            };
+            assert_eq!(pages_in(len), pages);
+        }
+        assert_eq!(GROUP_PAGES, 1020);
+    }
+
+    #[test]
+    fn runs_are_cut_where_groups_end() {
+        let page = size(PAGE_BYTES);
+        let parts: Vec<_> = runs(GROUP_PAGES - 1, 3 * page).collect();
+        assert_eq!(
+            parts,
+            [(GROUP_PAGES - 1, 0..page), (GROUP_PAGES, page..3 * page)]
+        );
+    }
+}

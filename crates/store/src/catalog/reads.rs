@@ -1,0 +1,356 @@
+//! What can be asked of the catalog. Every answer is of one commit, the last one when it was asked.
+
+use std::ops::Bound;
+
+use millrace_core::{
+    Generation, Lsn, ProducerId, SegmentId, StreamId, StreamName, Timestamp,
+    slot::SLOTS,
+    stream::{ProducerState, StreamState},
+};
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
+
+use super::{
+    Catalog, Manifest,
+    fault::Fault,
+    number, row,
+    tables::{
+        DOOMED, EXPIRY, EXTENTS, FORKS, GENERATIONS, LOGS, META, META_MANIFEST, META_NEXT_SEGMENT,
+        NAMES, PRODUCERS, SCATTERED, SEGMENTS, STREAMS, extent_in, malformed,
+    },
+};
+use crate::{
+    StoreError,
+    codec::{Decoder, Stored},
+    segment::Extent,
+    wal::LogId,
+};
+
+/// A segment as the catalog has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentRow {
+    /// Its id.
+    pub id: SegmentId,
+    /// The length of the file in bytes.
+    pub len: u64,
+    /// How many bytes of streams that still exist it holds.
+    pub live: u64,
+    /// How many bytes of streams were written to it.
+    pub total: u64,
+}
+
+impl Catalog {
+    /// The head of the data directory; `None` before the first one was committed.
+    pub fn manifest(&self) -> Result<Option<Manifest>, StoreError> {
+        self.read(|tx| {
+            let meta = tx.open_table(META)?;
+            let Some(value) = meta.get(META_MANIFEST)? else {
+                return Ok(None);
+            };
+            let mut manifest = Manifest::take(&mut Decoder::new(value.value()))?;
+            let next = meta.get(META_NEXT_SEGMENT)?;
+            let next = next.and_then(|value| number(value.value())).unwrap_or(0);
+            manifest.next_segment = SegmentId(next);
+            for entry in tx.open_table(LOGS)?.iter()? {
+                let (log, lsn) = entry?;
+                manifest.logs.push((LogId(log.value()), Lsn(lsn.value())));
+            }
+            Ok(Some(manifest))
+        })
+    }
+
+    /// The stream of a name; a soft-deleted one too.
+    pub fn stream_by_name(&self, name: &str) -> Result<Option<StreamState>, StoreError> {
+        self.read(|tx| {
+            let id = tx.open_table(NAMES)?.get(name.as_bytes())?;
+            let Some(id) = id.map(|value| StreamId::from_raw(value.value())) else {
+                return Ok(None);
+            };
+            let state = state_of(tx, id)?;
+            state.map(Some).ok_or_else(|| {
+                let what =
+                    format!("the catalog names stream {id} ({name}), which it does not have");
+                StoreError::corrupt(what).into()
+            })
+        })
+    }
+
+    /// A stream; a soft-deleted one too.
+    pub fn stream(&self, id: StreamId) -> Result<Option<StreamState>, StoreError> {
+        self.read(|tx| state_of(tx, id))
+    }
+
+    /// A stream's extents in order: contiguous, from its own first position on.
+    pub fn extents(&self, stream: StreamId) -> Result<Vec<Extent>, StoreError> {
+        self.read(|tx| extents_of(tx, stream))
+    }
+
+    /// What a stream remembers of a producer.
+    pub fn producer(
+        &self,
+        stream: StreamId,
+        producer: &str,
+    ) -> Result<Option<ProducerState>, StoreError> {
+        self.read(|tx| {
+            let table = tx.open_table(PRODUCERS)?;
+            let Some(value) = table.get((stream.get(), producer.as_bytes()))? else {
+                return Ok(None);
+            };
+            Ok(Some(producer_in(value.value())?))
+        })
+    }
+
+    /// All producers of a stream, in the order of their ids.
+    pub fn producers(
+        &self,
+        stream: StreamId,
+    ) -> Result<Vec<(ProducerId, ProducerState)>, StoreError> {
+        self.read(|tx| producers_of(tx, stream))
+    }
+
+    /// The producer of a stream that has been idle for longest. Looks at all of them; asked only when
+    /// a stream remembers as many as it may.
+    pub fn longest_idle_producer(
+        &self,
+        stream: StreamId,
+    ) -> Result<Option<(ProducerId, ProducerState)>, StoreError> {
+        self.read(|tx| {
+            let producers = producers_of(tx, stream)?;
+            Ok(producers.into_iter().min_by_key(|(_, state)| state.used_at))
+        })
+    }
+
+    /// Up to `limit` names that begin with `prefix` and come behind `after`, in byte order; those of
+    /// soft-deleted and expired streams too.
+    pub fn names(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(StreamName, StreamId)>, StoreError> {
+        self.read(|tx| {
+            let table = tx.open_table(NAMES)?;
+            let start = match after {
+                Some(after) if after >= prefix => Bound::Excluded(after.as_bytes()),
+                _ => Bound::Included(prefix.as_bytes()),
+            };
+            let mut names = Vec::new();
+            for entry in table.range::<&[u8]>((start, Bound::Unbounded))? {
+                let (name, id) = entry?;
+                if names.len() == limit || !name.value().starts_with(prefix.as_bytes()) {
+                    break;
+                }
+                names.push((name_in(name.value())?, StreamId::from_raw(id.value())));
+            }
+            Ok(names)
+        })
+    }
+
+    /// Up to `limit` streams whose deadline is `until` or earlier and that come behind `after`, by
+    /// deadline.
+    pub fn due(
+        &self,
+        until: Timestamp,
+        after: Option<(Timestamp, StreamId)>,
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, StreamId)>, StoreError> {
+        self.read(|tx| {
+            let table = tx.open_table(EXPIRY)?;
+            let start = match after {
+                // A range must not end before it begins.
+                Some((at, _)) if at > until => return Ok(Vec::new()),
+                Some((at, id)) => Bound::Excluded((at.get(), id.get())),
+                None => Bound::Unbounded,
+            };
+            let end = Bound::Included((until.get(), u64::MAX));
+            let mut due = Vec::new();
+            for entry in table.range((start, end))?.take(limit) {
+                let (at, id) = entry?.0.value();
+                due.push((Timestamp(at), StreamId::from_raw(id)));
+            }
+            Ok(due)
+        })
+    }
+
+    /// The highest generation ever used in every slot.
+    pub fn slot_generations(&self) -> Result<Vec<Generation>, StoreError> {
+        self.read(|tx| {
+            let mut generations = vec![Generation::ZERO; usize::from(SLOTS)];
+            for entry in tx.open_table(GENERATIONS)?.iter()? {
+                let (slot, generation) = entry?;
+                let slot = slot.value();
+                *generations.get_mut(usize::from(slot)).ok_or_else(|| {
+                    StoreError::corrupt(format!("the catalog has a generation of slot {slot}"))
+                })? = Generation(generation.value());
+            }
+            Ok(generations)
+        })
+    }
+
+    /// Every reference of a source to a fork.
+    pub fn forks(&self) -> Result<Vec<(StreamId, StreamId)>, StoreError> {
+        self.read(|tx| {
+            let mut forks = Vec::new();
+            for entry in tx.open_table(FORKS)?.iter()? {
+                let (source, fork) = entry?.0.value();
+                forks.push((StreamId::from_raw(source), StreamId::from_raw(fork)));
+            }
+            Ok(forks)
+        })
+    }
+
+    /// Up to `limit` streams behind `after`, in the order of their ids; soft-deleted ones too.
+    pub fn streams(
+        &self,
+        after: Option<StreamId>,
+        limit: usize,
+    ) -> Result<Vec<StreamState>, StoreError> {
+        self.read(|tx| {
+            let table = tx.open_table(STREAMS)?;
+            let start = after.map_or(Bound::Unbounded, |id| Bound::Excluded(id.get()));
+            let mut states = Vec::new();
+            for entry in table.range((start, Bound::Unbounded))?.take(limit) {
+                let (id, value) = entry?;
+                let id = StreamId::from_raw(id.value());
+                let state = row::state_in(value.value(), id);
+                states.push(state.map_err(|fault| malformed("streams", id, fault))?);
+            }
+            Ok(states)
+        })
+    }
+
+    /// How many streams there are, soft-deleted ones included.
+    pub fn stream_count(&self) -> Result<u64, StoreError> {
+        self.read(|tx| Ok(tx.open_table(STREAMS)?.len()?))
+    }
+
+    /// Every segment that holds bytes of streams.
+    pub fn segments(&self) -> Result<Vec<SegmentRow>, StoreError> {
+        self.read(|tx| {
+            let mut rows = Vec::new();
+            for entry in tx.open_table(SEGMENTS)?.iter()? {
+                let (id, value) = entry?;
+                let (len, live, total) = value.value();
+                let id = SegmentId(id.value());
+                rows.push(SegmentRow {
+                    id,
+                    len,
+                    live,
+                    total,
+                });
+            }
+            Ok(rows)
+        })
+    }
+
+    /// Segments that hold nothing any more and whose files may still be there.
+    pub fn doomed(&self) -> Result<Vec<SegmentId>, StoreError> {
+        self.read(|tx| {
+            let ids = tx.open_table(DOOMED)?;
+            ids.iter()?
+                .map(|entry| Ok(SegmentId(entry?.0.value())))
+                .collect()
+        })
+    }
+
+    /// Up to `limit` streams whose extents became many since they were last looked at.
+    pub(crate) fn scattered(&self, limit: usize) -> Result<Vec<StreamId>, StoreError> {
+        self.read(|tx| {
+            let ids = tx.open_table(SCATTERED)?;
+            ids.iter()?
+                .take(limit)
+                .map(|entry| Ok(StreamId::from_raw(entry?.0.value())))
+                .collect()
+        })
+    }
+
+    /// Those of `extents` that are named exactly so.
+    pub(crate) fn still_named(&self, extents: &[Extent]) -> Result<Vec<Extent>, StoreError> {
+        self.read(|tx| {
+            let table = tx.open_table(EXTENTS)?;
+            let mut named = Vec::new();
+            for extent in extents {
+                let key = (extent.stream.get(), extent.from.get());
+                if let Some(value) = table.get(key)?
+                    && extent_in(key, value.value())? == *extent
+                {
+                    named.push(*extent);
+                }
+            }
+            Ok(named)
+        })
+    }
+
+    /// Calls `look` with one transaction over all tables: for `check` and `dump`.
+    pub(crate) fn inspect<T>(
+        &self,
+        look: impl Fn(&ReadTransaction) -> Result<T, Fault>,
+    ) -> Result<T, StoreError> {
+        self.read(look)
+    }
+}
+
+fn state_of(tx: &ReadTransaction, id: StreamId) -> Result<Option<StreamState>, Fault> {
+    let table = tx.open_table(STREAMS)?;
+    let Some(value) = table.get(id.get())? else {
+        return Ok(None);
+    };
+    let state = row::state_in(value.value(), id);
+    Ok(Some(
+        state.map_err(|fault| malformed("streams", id, fault))?,
+    ))
+}
+
+pub(crate) fn extents_of(tx: &ReadTransaction, id: StreamId) -> Result<Vec<Extent>, Fault> {
+    let table = tx.open_table(EXTENTS)?;
+    let mut extents: Vec<Extent> = Vec::new();
+    for entry in table.range((id.get(), 0)..=(id.get(), u64::MAX))? {
+        let (key, value) = entry?;
+        let extent = extent_in(key.value(), value.value())
+            .map_err(|fault| malformed("extents", id, fault))?;
+        if extents.last().is_some_and(|last| last.until != extent.from) {
+            let what = format!(
+                "the extents of stream {id} have a gap before {}",
+                extent.from
+            );
+            return Err(StoreError::corrupt(what).into());
+        }
+        extents.push(extent);
+    }
+    Ok(extents)
+}
+
+fn producers_of(
+    tx: &ReadTransaction,
+    stream: StreamId,
+) -> Result<Vec<(ProducerId, ProducerState)>, Fault> {
+    let table = tx.open_table(PRODUCERS)?;
+    let mut producers = Vec::new();
+    for entry in table.range((stream.get(), &[][..])..)? {
+        let (key, value) = entry?;
+        let (of, producer) = key.value();
+        if of != stream.get() {
+            break;
+        }
+        let id = std::str::from_utf8(producer).ok().and_then(ProducerId::new);
+        let id = id.ok_or_else(|| {
+            StoreError::corrupt(format!(
+                "the catalog has a malformed producer id of stream {stream}"
+            ))
+        })?;
+        producers.push((id, producer_in(value.value())?));
+    }
+    Ok(producers)
+}
+
+fn producer_in(value: &[u8]) -> Result<ProducerState, Fault> {
+    let mut from = Decoder::new(value);
+    let state = ProducerState::take(&mut from)?;
+    from.finish()?;
+    Ok(state)
+}
+
+pub(crate) fn name_in(bytes: &[u8]) -> Result<StreamName, Fault> {
+    let name = std::str::from_utf8(bytes).ok();
+    let name = name.and_then(|text| StreamName::new(text).ok());
+    name.ok_or_else(|| StoreError::corrupt("the catalog holds a malformed stream name").into())
+}

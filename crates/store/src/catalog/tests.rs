@@ -1,0 +1,1 @@
+//! Commits, and what can be asked afterwards.
