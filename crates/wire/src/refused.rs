@@ -99,7 +99,9 @@ pub enum BadRequest {
     #[error("the query parameter `{0}` was sent more than once; send it once")]
     RepeatedParameter(&'static str),
     /// A query parameter's escapes are broken.
-    #[error("the query parameter `{0}` is not valid percent-encoded UTF-8")]
+    #[error(
+        "the query parameter `{0}` is not percent-encoded UTF-8; encode it as `encodeURIComponent` does"
+    )]
     ParameterEncoding(&'static str),
     /// The offset is malformed.
     #[error(

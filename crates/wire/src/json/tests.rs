@@ -213,6 +213,24 @@ fn string_ends_are_found_at_every_place() {
     }
 }
 
+#[test]
+fn every_control_character_is_refused_at_every_place() {
+    for control in 0..0x20_u8 {
+        for len in 0..10 {
+            let mut body = vec![b'x'; 20];
+            body[0] = b'"';
+            body[19] = b'"';
+            body[1 + len] = control;
+            let at = 1 + len as u64;
+            assert_eq!(
+                split(&body).unwrap_err(),
+                BodyFault::Syntax(at),
+                "{control}"
+            );
+        }
+    }
+}
+
 /// Any JSON value, written with odd whitespace and escapes.
 fn any_json() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
