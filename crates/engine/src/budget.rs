@@ -77,6 +77,14 @@ impl Budget {
     }
 }
 
+impl Permit {
+    /// Takes over the bytes of another permit of the same engine: for a body whose length shows only
+    /// while it is read.
+    pub fn join(&mut self, mut other: Self) {
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         self.gauge.used.fetch_sub(self.bytes, Ordering::Relaxed);
@@ -106,6 +114,16 @@ mod tests {
         drop(held);
         assert_eq!(budget.used(), 10);
         drop(slice);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn joined_permits_are_given_back_once() {
+        let budget = Budget::new(100);
+        let mut permit = budget.admit(10).expect("it fits");
+        permit.join(budget.admit(20).expect("it fits"));
+        assert_eq!(budget.used(), 30);
+        drop(permit);
         assert_eq!(budget.used(), 0);
     }
 

@@ -99,6 +99,18 @@ impl Reader {
             .offset_at(self.position)
     }
 
+    /// The offset that lies `bytes` before where it is: for who holds back the last bytes of what was
+    /// read.
+    ///
+    /// # Panics
+    /// When the reader is not that far.
+    pub fn offset_before(&self, bytes: u64) -> Offset {
+        let position = self.position.get().checked_sub(bytes);
+        let position = StreamPos(position.expect("only bytes that were read are held back"));
+        let view = self.stream.live.view();
+        view.state.generations.offset_at(position)
+    }
+
     /// From here on this is a live reader: the stream's sliding lifetime does not end under it, and
     /// is renewed when it is dropped.
     pub fn follow(&mut self) {
