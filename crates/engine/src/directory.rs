@@ -143,6 +143,12 @@ impl Directory {
         true
     }
 
+    /// How many streams are in memory.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.read().by_id.len()
+    }
+
     fn read(&self) -> RwLockReadGuard<'_, Maps> {
         self.maps.read().unwrap_or_else(PoisonError::into_inner)
     }

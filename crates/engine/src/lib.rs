@@ -9,6 +9,8 @@
 //! (`millrace-store`).
 
 mod budget;
+#[cfg(test)]
+mod crash;
 mod directory;
 pub mod engine;
 mod fork;

@@ -21,36 +21,37 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             () = sleep(shared.options.compaction_interval) => {}
         }
         let worker = Arc::clone(&shared);
+        // Old files stay until every view names the new ones.
+        let hold = shared.segments.hold_removals();
         let compacted = tasks::blocking(move || {
             let options = CompactOptions::default();
             millrace_store::compact(&worker.env, &worker.segments, &worker.catalog, &options)
         });
         match compacted.await {
-            Ok(compacted) => settle(&shared, compacted).await,
+            Ok(compacted) => {
+                for problem in &compacted.problems {
+                    tracing::error!(%problem, "compaction left this where it is");
+                }
+                settle(&shared, compacted).await;
+            }
             Err(error) => tracing::error!(%error, "compaction failed; it will be tried again"),
         }
+        drop(hold);
     }
 }
 
-/// Tells every shard, and removes the old files once every view names the new ones.
+/// Tells every shard, and waits until all views name the new places.
 async fn settle(shared: &Arc<Shared>, compacted: Compacted) {
-    let Compacted { moved, doomed } = compacted;
-    if moved.is_empty() && doomed.is_empty() {
+    if compacted.moved.is_empty() {
         return;
     }
-    let moved: Arc<Moves> = Arc::new(moved);
+    let moved: Arc<Moves> = Arc::new(compacted.moved);
     for shard in &shared.shards {
         let (done, wait) = oneshot::channel();
-        let message = Message::Moved {
-            moved: Arc::clone(&moved),
-            done,
-        };
-        if shard.inbox.send(message).await.is_err() || wait.await.is_err() {
-            // A shard has ended: the files are given back at the next start.
-            return;
+        let message = Message::Moved { moved: Arc::clone(&moved), done };
+        if shard.inbox.send(message).await.is_ok() {
+            // A shard that ended has no readers any more.
+            let _ = wait.await;
         }
-    }
-    for segment in doomed {
-        shared.segments.remove(segment);
     }
 }

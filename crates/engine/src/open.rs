@@ -187,7 +187,7 @@ pub(crate) fn recover(base: &Base) -> Result<Recovered, StoreError> {
     } else {
         cores = resharded(base, cores, next, commit)?;
         for log in old_logs {
-            millrace_store::remove_log(&base.env, log)?;
+            Wal::remove(&base.env, log)?;
         }
     }
     Ok(Recovered { cores, dangling })
@@ -327,7 +327,7 @@ fn resharded(
 /// its commit. They are kept aside all the same.
 fn quarantine_unnamed_logs(base: &Base, manifest: &Manifest) -> Result<(), StoreError> {
     let named: Vec<LogId> = manifest.logs.iter().map(|(log, _)| *log).collect();
-    millrace_store::quarantine_unnamed_logs(&base.env, &named)
+    Wal::quarantine_unnamed(&base.env, &named)
 }
 
 /// References whose fork was never created, or is gone. Their identities are never given out again.

@@ -17,6 +17,8 @@ pub mod compact;
 pub mod error;
 pub mod flush;
 pub mod segment;
+#[cfg(test)]
+mod testkit;
 pub mod wal;
 
 pub use catalog::{Catalog, Commit, Committed, Manifest, Replaced, SegmentRow};
@@ -24,6 +26,7 @@ pub use compact::{CompactOptions, Compacted, compact};
 pub use error::StoreError;
 pub use flush::{FlushJob, FlushOptions, Flushed, FrozenStream};
 pub use segment::{
-    Chunk, Cleanup, Extent, MessageMark, MessageMarks, SegmentMeta, SegmentOptions, SegmentRef,
-    Segments, startup_cleanup,
+    Chunk, Cleanup, Extent, MessageMark, MessageMarks, RemovalHold, SegmentMeta, SegmentOptions,
+    SegmentRef, Segments, startup_cleanup,
 };
+pub use wal::{Frame, LogId, Recovery, Spare, SpareJob, Wal, WalOptions, WalSync};

@@ -57,6 +57,21 @@ impl Holder {
         }
     }
 
+    /// The bytes of `from..until`, read at once.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self, segments: &Segments, from: StreamPos, until: StreamPos) -> Vec<u8> {
+        let mut slices = Vec::new();
+        self.plan(segments, from, until, &mut slices);
+        let read = slices.into_iter().flat_map(|slice| match slice {
+            Slice::Hot(bytes) => bytes,
+            Slice::Stored { segment, extent, from, until } => {
+                let len = usize::try_from(until.since(from)).expect("a test's stream");
+                segment.read(&extent, from, len).expect("the bytes verify")
+            }
+        });
+        read.collect()
+    }
+
     /// The largest message boundary at or before `pos`.
     pub(crate) async fn boundary_before(
         &self,

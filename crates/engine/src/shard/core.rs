@@ -277,6 +277,13 @@ impl ShardCore {
             .min_by_key(|(_, state)| state.used_at))
     }
 
+    /// Ends the log in order; nothing is written after that.
+    pub(crate) fn close_log(&mut self) {
+        if let Some(Err(error)) = self.wal.take().map(Wal::close) {
+            tracing::warn!(%error, "the log could not be sealed; the next start recovers it");
+        }
+    }
+
     /// Replays from here on: what came before is in the catalog.
     pub(crate) fn start_at(&mut self, flushed: Lsn) {
         self.published = flushed;

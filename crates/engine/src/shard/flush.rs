@@ -146,9 +146,6 @@ impl ShardCore {
         let now = self.now();
         self.clean_queue
             .extend(flushing.dirty.streams.iter().map(|stream| (now, *stream)));
-        for segment in flushed.doomed {
-            self.segments.remove(segment);
-        }
         self.recycle(flushing.lsn);
     }
 

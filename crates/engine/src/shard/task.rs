@@ -208,8 +208,8 @@ impl Shard {
     }
 
     async fn turn(&mut self, entries: Vec<Entry>) {
-        let turn = self.core.judge(entries);
-        let written = match self.core.write(&turn) {
+        let mut turn = self.core.judge(entries);
+        let written = match self.core.write(&mut turn) {
             Ok(()) if turn.frame.is_some() => self.sync().await,
             other => other,
         };
@@ -338,6 +338,7 @@ impl Shard {
                 self.core.flushed(flushed);
             }
         }
+        self.core.close_log();
         // Nobody may be waiting any more.
         let _ = done.send(());
     }

@@ -18,7 +18,7 @@ use millrace_core::{
         decide::{self},
     },
 };
-use millrace_store::{Frame, StoreError};
+use millrace_store::{Frame, StoreError, Wal};
 
 use super::{
     Command, Entry, Outgoing, Peer, Reply,
@@ -36,6 +36,8 @@ pub(crate) struct Turn {
     pub(super) overlay: Overlay,
     /// The log frame, when there is something to log.
     pub(crate) frame: Option<Frame>,
+    /// Why there is no frame although there is something to log.
+    failed: Option<StoreError>,
     pub(super) replies: Vec<(Reply, Result<Outcome, Refusal>)>,
     pub(super) outgoing: Vec<Outgoing>,
     /// Memory of the bodies, held until the replies are sent.
@@ -58,6 +60,7 @@ impl ShardCore {
         let mut turn = Turn {
             overlay: Overlay::new(),
             frame: None,
+            failed: None,
             replies: Vec::with_capacity(entries.len()),
             outgoing: Vec::new(),
             _permits: Vec::new(),
@@ -66,14 +69,21 @@ impl ShardCore {
         for entry in entries {
             self.judge_entry(entry, now, &mut turn);
         }
-        if let (false, Some(wal)) = (turn.overlay.events.is_empty(), &self.wal) {
-            turn.frame = Some(wal.encode(&turn.overlay.events));
+        if let (false, Some(wal)) = (turn.overlay.events.is_empty(), &mut self.wal) {
+            // The room made beforehand is a guess; where the events came out longer, make more.
+            match wal.prepare(Wal::frame_bytes_max(&turn.overlay.events), true) {
+                Ok(()) => turn.frame = Some(wal.encode(&turn.overlay.events)),
+                Err(error) => turn.failed = Some(error),
+            }
         }
         turn
     }
 
     /// Writes the frame; the sync is the driver's, who knows whether to wait for it elsewhere.
-    pub(crate) fn write(&mut self, turn: &Turn) -> Result<(), StoreError> {
+    pub(crate) fn write(&mut self, turn: &mut Turn) -> Result<(), StoreError> {
+        if let Some(error) = turn.failed.take() {
+            return Err(error);
+        }
         match (&turn.frame, &mut self.wal) {
             (Some(frame), Some(wal)) => wal.write(frame),
             (None, _) => Ok(()),
@@ -99,6 +109,7 @@ impl ShardCore {
             frame,
             replies,
             outgoing,
+            failed: _,
             _permits,
         } = turn;
         match &refusal {

@@ -25,8 +25,8 @@ pub struct Manifest {
     pub next_segment: SegmentId,
     /// The first log id that was never used.
     pub next_log: LogId,
-    /// The last boot epoch in `memory` mode that did not end in order.
-    pub unclean_memory_epoch: u64,
+    /// Streams whose newest generation is not above this may have lost a tail.
+    pub generation_floor: u64,
 }
 
 /// All but the logs and the next segment, which have tables and rows of their own.
@@ -37,7 +37,7 @@ impl Stored for Manifest {
         out.u8(self.mode);
         self.clean.put(out);
         out.u64(self.next_log.0);
-        out.u64(self.unclean_memory_epoch);
+        out.u64(self.generation_floor);
     }
 
     fn take(from: &mut Decoder<'_>) -> Result<Self, Malformed> {
@@ -49,7 +49,7 @@ impl Stored for Manifest {
             logs: Vec::new(),
             next_segment: SegmentId::ZERO,
             next_log: LogId(from.u64("the next log")?),
-            unclean_memory_epoch: from.u64("the unclean epoch")?,
+            generation_floor: from.u64("the generation floor")?,
         })
     }
 }

@@ -32,7 +32,7 @@ use millrace_core::{FilePos, Payload, SegmentId, StreamId, StreamPos, Timestamp}
 
 pub use cleanup::{Cleanup, startup_cleanup};
 pub use read::MessageMarks;
-pub use registry::{SegmentOptions, SegmentRef, Segments};
+pub use registry::{RemovalHold, SegmentOptions, SegmentRef, Segments};
 
 /// The directory of all segments, below the data directory.
 pub const SEGMENTS_DIR: &str = "segments";

@@ -57,6 +57,16 @@ struct State {
     unlinked: BTreeSet<SegmentId>,
     /// Could not be read: compaction lets them alone.
     suspects: BTreeSet<SegmentId>,
+    /// How many [`RemovalHold`]s there are.
+    holds: usize,
+}
+
+/// While one lives, no segment's file is deleted. Compaction's commit names new places for bytes
+/// that published views still look for in the old ones; whoever compacts holds this until every view
+/// was changed.
+#[derive(Debug)]
+pub struct RemovalHold {
+    shared: Arc<Shared>,
 }
 
 /// A segment whose file stays. A handle: cheap to clone.
@@ -90,6 +100,14 @@ impl Segments {
         let shared = Arc::clone(&self.shared);
         SegmentRef {
             pin: Arc::new(Pin { id, shared }),
+        }
+    }
+
+    /// Puts off all deletions until the answer is dropped.
+    pub fn hold_removals(&self) -> RemovalHold {
+        self.shared.state().holds += 1;
+        RemovalHold {
+            shared: Arc::clone(&self.shared),
         }
     }
 
@@ -128,6 +146,12 @@ impl Segments {
     /// Leaves a segment out that cannot be read, until the next start.
     pub(crate) fn suspect(&self, id: SegmentId) {
         self.shared.state().suspects.insert(id);
+    }
+
+    /// How many files are kept open.
+    #[cfg(test)]
+    pub(crate) fn open_files(&self) -> usize {
+        self.shared.state().open.len()
     }
 
     /// Whether a segment is left out.
@@ -170,6 +194,19 @@ impl Drop for Pin {
     }
 }
 
+impl Drop for RemovalHold {
+    fn drop(&mut self) {
+        let waiting: Vec<SegmentId> = {
+            let mut state = self.shared.state();
+            state.holds -= 1;
+            state.condemned.iter().copied().collect()
+        };
+        for id in waiting {
+            self.shared.unlink_if_free(id);
+        }
+    }
+}
+
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         // Every change is one insertion or removal, so the maps are whole after a panic too.
@@ -193,7 +230,7 @@ impl Shared {
 
     fn unlink_if_free(&self, id: SegmentId) {
         let mut state = self.state();
-        if state.pins.contains_key(&id) || !state.condemned.contains(&id) {
+        if state.holds > 0 || state.pins.contains_key(&id) || !state.condemned.contains(&id) {
             return;
         }
         let open = state.open.remove(&id);

@@ -23,7 +23,7 @@ use super::{
     scan::{Closed, LastSegment, Listing, walk},
     segment::{Rest, Segment},
     spare::{Spare, spare_path},
-    writer::{Active, Wal},
+    writer::{Active, Note, Wal},
 };
 use crate::error::StoreError;
 
@@ -122,6 +122,7 @@ impl Wal {
             closed: VecDeque::new(),
             active: None,
             last_seal: (SegmentNumber::BEFORE_FIRST, Chain::NONE),
+            note: None,
             next: Lsn(1),
             synced_below: Lsn(1),
             sync_issued_below: AtomicU64::new(1),
@@ -153,13 +154,32 @@ impl Wal {
         if unused {
             return self.go_on_in(last);
         }
-        self.last_seal = (number, end(&last)?);
+        let end = end(&last)?;
+        self.last_seal = (number, end.chain);
         self.closed.push_back(Closed {
             number,
+            salt: last.segment.header.salt,
             next: last.next,
             file_bytes: last.segment.header.file_bytes,
-            used_bytes: last.at,
+            used_bytes: end.at,
         });
+        let file = last.segment.file;
+        self.note = Some(Note::new(file, end.at, end.place, end.chain));
+        self.prepare_at_start()
+    }
+
+    /// Goes on in a segment without frames, so that starts that do nothing leave nothing.
+    fn go_on_in(&mut self, last: LastSegment) -> Result<(), StoreError> {
+        let LastSegment { segment, at, .. } = last;
+        self.note = self.missed_note(&segment)?;
+        // A frame that failed may be on the disk though reads do not show it: not after this.
+        segment.file.write_all_at(&[0; FRAME_HEADER_LEN], at)?;
+        segment.file.sync()?;
+        self.active = Some(Active::empty(segment.file, &segment.header, segment.chain));
+        self.prepare_at_start()
+    }
+
+    fn prepare_at_start(&mut self) -> Result<(), StoreError> {
         match self.prepare(0, false) {
             // Reads need no space, nor does finding out what can be freed.
             Ok(()) | Err(StoreError::Full) => Ok(()),
@@ -167,14 +187,24 @@ impl Wal {
         }
     }
 
-    /// Goes on in a segment without frames, so that starts that do nothing leave nothing.
-    fn go_on_in(&mut self, last: LastSegment) -> Result<(), StoreError> {
-        let LastSegment { segment, at, .. } = last;
-        // A frame that failed may be on the disk though reads do not show it: not after this.
-        segment.file.write_all_at(&[0; FRAME_HEADER_LEN], at)?;
-        segment.file.sync()?;
-        self.active = Some(Active::empty(segment.file, &segment.header, segment.chain));
-        Ok(())
+    /// What the segment before an unused one may have had no time to say.
+    fn missed_note(&self, unused: &Segment) -> Result<Option<Note>, StoreError> {
+        let header = &unused.header;
+        let follows = |before: &&Closed| before.number.next() == header.number;
+        let Some(before) = self.closed.back().filter(follows) else {
+            return Ok(None);
+        };
+        let path = before.number.path(self.log);
+        let file = self.env.disk.open(&path, OpenMode::ReadWrite)?;
+        let place = Place {
+            segment: before.number,
+            salt: before.salt,
+            lsn: before.next,
+            previous: header.previous_seal,
+            after_unsynced: false,
+        };
+        let seal = header.previous_seal;
+        Ok(Some(Note::new(file, before.used_bytes, place, seal)))
     }
 
     /// Keeps as many spares as are wanted, and removes the others and what was not finished.
@@ -201,9 +231,18 @@ impl Wal {
     }
 }
 
+/// Where a segment ended, with its seal.
+struct End {
+    /// Behind the seal.
+    at: u64,
+    /// The seal's.
+    place: Place,
+    chain: Chain,
+}
+
 /// Makes the end of the last segment durable: its unproven frames as they are, then the seal. The
 /// seal is written after their sync, so that it proves them.
-fn end(last: &LastSegment) -> Result<Chain, StoreError> {
+fn end(last: &LastSegment) -> Result<End, StoreError> {
     let segment = &last.segment;
     let mut at = last.unproven_from;
     while at < last.at {
@@ -214,17 +253,20 @@ fn end(last: &LastSegment) -> Result<Chain, StoreError> {
         at += len;
     }
     segment.file.sync()?;
-    if last.sealed {
-        return Ok(last.chain);
-    }
-    let (seal, chain) = frame::seal(Place {
+    let place = Place {
         segment: segment.header.number,
         salt: segment.header.salt,
         lsn: last.next,
         previous: last.chain,
         after_unsynced: false,
-    });
-    segment.file.write_all_at(&seal, last.at)?;
+    };
+    if last.sealed {
+        let chain = last.chain;
+        return Ok(End { at, place, chain });
+    }
+    let (seal, chain) = frame::marker(place, FrameKind::Seal);
+    segment.file.write_all_at(&seal, at)?;
     segment.file.sync()?;
-    Ok(chain)
+    at += seal.len() as u64;
+    Ok(End { at, place, chain })
 }

@@ -1,0 +1,291 @@
+//! The engine without its loops: shards driven step by step on a simulated disk, so that a seed
+//! decides everything and power can fail between any two I/Os.
+
+use std::{sync::Arc, time::Duration};
+
+use millrace_core::{
+    Append, Body, Create, CreateSpec, ForkAnchor, ForkRequest, ForkSource, Lifetime, Offset,
+    Payload, ProducerClaim, Refusal, ShardId, StreamName, StreamPos,
+    slot::{shard_of, slot_of},
+    stream::{Outcome, StreamState},
+};
+use millrace_env::{Env, Rng, SimClock, SimDisk};
+use millrace_store::{CompactOptions, StoreError};
+use tokio::sync::oneshot;
+
+use crate::{
+    Options,
+    open::{Base, OpenError, Recovered, recover},
+    read::Holder,
+    shard::{Command, Entry, FlushDone, FlushStart, LoadKey, Outgoing, Peer, Reply, ShardCore},
+};
+
+/// An engine that a test drives.
+pub(super) struct Machine {
+    pub(super) disk: Arc<SimDisk>,
+    base: Base,
+    cores: Vec<ShardCore>,
+}
+
+/// What a reader finds under a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) bytes: Vec<u8>,
+    pub(super) closed: bool,
+    pub(super) tail: Offset,
+}
+
+/// Small enough that every run crosses segments, flushes and compactions.
+pub(super) fn small_options(shards: u16) -> Options {
+    Options {
+        shards,
+        wal_segment_bytes: 16 << 10,
+        flush_bytes: 8 << 10,
+        flush_interval: Duration::from_secs(1),
+        idle_after: Duration::ZERO,
+        ..Options::for_memory(64 << 20)
+    }
+}
+
+impl Machine {
+    /// Opens the data directory on `disk`, as a start does.
+    pub(super) fn open(
+        disk: &Arc<SimDisk>,
+        clock: &Arc<SimClock>,
+        options: Options,
+        seed: u64,
+    ) -> Result<Self, OpenError> {
+        let env = Env {
+            disk: Arc::clone(disk) as _,
+            clock: Arc::clone(clock) as _,
+            rng: Arc::new(Rng::from_seed(seed)),
+        };
+        let shards = options.shards;
+        let base = Base::open(env, options)?;
+        let Recovered { cores, dangling } = recover(&base)?;
+        let mut machine = Self { disk: Arc::clone(disk), base, cores };
+        let drops = dangling.into_iter().map(|(source, fork)| Outgoing {
+            to: shard_of(source.slot(), shards),
+            peer: Peer::DropFork { source, fork },
+        });
+        machine.deliver(drops.collect());
+        Ok(machine)
+    }
+
+    /// Carries commands for one shard out in one turn, and what follows from them.
+    pub(super) fn turn(&mut self, commands: Vec<Command>) -> Vec<Result<Outcome, Refusal>> {
+        let Some(shard) = commands.first().map(|command| self.owner(command)) else {
+            return Vec::new();
+        };
+        let mut answers = Vec::new();
+        let mut entries = Vec::new();
+        for command in commands {
+            assert_eq!(self.owner(&command), shard, "one turn is one shard's");
+            let (reply, answer) = oneshot::channel();
+            entries.push(Entry { command, reply: Reply::Client(reply), permit: None });
+            answers.push(answer);
+        }
+        self.run(shard, entries);
+        answers
+            .into_iter()
+            .map(|mut answer| answer.try_recv().unwrap_or(Err(Refusal::Unavailable)))
+            .collect()
+    }
+
+    /// One command in a turn of its own.
+    pub(super) fn submit(&mut self, command: Command) -> Result<Outcome, Refusal> {
+        self.turn(vec![command]).remove(0)
+    }
+
+    fn run(&mut self, shard: ShardId, entries: Vec<Entry>) {
+        let core = &mut self.cores[usize::from(shard.get())];
+        let mut turn = core.judge(entries);
+        let written = core.write(&mut turn).and_then(|()| match (&turn.frame, &mut core.wal) {
+            (Some(_), Some(wal)) => wal.sync(),
+            _ => Ok(()),
+        });
+        let end = core.finish(turn, written);
+        self.deliver(end.outgoing);
+    }
+
+    fn deliver(&mut self, outgoing: Vec<Outgoing>) {
+        for Outgoing { to, peer } in outgoing {
+            let entry = self.cores[usize::from(to.get())].entry_of(peer);
+            if let Some(entry) = entry {
+                self.run(to, vec![entry]);
+            }
+        }
+    }
+
+    fn owner(&self, command: &Command) -> ShardId {
+        let name = match command {
+            Command::Create(create) => &create.name,
+            Command::Append { name, .. } | Command::Delete { name } => name,
+            other => panic!("{other:?} is no client's"),
+        };
+        shard_of(slot_of(name.as_str()), self.base.options.shards)
+    }
+
+    /// Prepares spare log segments, flushes and recycles every shard.
+    pub(super) fn flush(&mut self) -> Result<(), StoreError> {
+        for core in &mut self.cores {
+            let spare = core.wal.as_mut().and_then(millrace_store::Wal::spare_job);
+            if let (Some(job), Some(wal)) = (spare, &mut core.wal) {
+                wal.add_spare(job.run());
+            }
+            let Some(FlushStart { job, options }) = core.freeze() else { continue };
+            let done = job.run(&self.base.env, &self.base.segments, &self.base.catalog, &options);
+            core.flushed(FlushDone(done));
+            if let Some(why) = core.poisoned() {
+                return Err(StoreError::corrupt(why));
+            }
+        }
+        Ok(())
+    }
+
+    /// Freezes every shard, lets `during` happen, then carries the flushes out.
+    pub(super) fn flush_around(
+        &mut self,
+        during: impl FnOnce(&mut Self),
+    ) -> Result<(), StoreError> {
+        let frozen: Vec<_> = self.cores.iter_mut().map(ShardCore::freeze).collect();
+        during(self);
+        for (core, start) in self.cores.iter_mut().zip(frozen) {
+            let Some(FlushStart { job, options }) = start else { continue };
+            let done = job.run(&self.base.env, &self.base.segments, &self.base.catalog, &options);
+            core.flushed(FlushDone(done));
+        }
+        match self.cores.iter().find_map(ShardCore::poisoned) {
+            Some(why) => Err(StoreError::corrupt(why)),
+            None => Ok(()),
+        }
+    }
+
+    /// Compacts, and lets every view follow.
+    pub(super) fn compact(&mut self) -> Result<(), StoreError> {
+        let Base { env, segments, catalog, .. } = &self.base;
+        let hold = segments.hold_removals();
+        let compacted =
+            millrace_store::compact(env, segments, catalog, &CompactOptions::default())?;
+        for core in &mut self.cores {
+            core.moved(&compacted.moved);
+        }
+        drop(hold);
+        Ok(())
+    }
+
+    /// Ends what has expired and lets idle streams leave memory.
+    pub(super) fn sweep(&mut self) -> Result<(), StoreError> {
+        for shard in 0..self.cores.len() {
+            let core = &mut self.cores[shard];
+            let now = core.now();
+            let mut commands = core.sweep(now)?;
+            commands.extend(core.evict(now));
+            let entry = |command| Entry { command, reply: Reply::Nobody, permit: None };
+            let entries: Vec<Entry> = commands.into_iter().map(entry).collect();
+            let shard = ShardId(u16::try_from(shard).expect("few shards"));
+            self.run(shard, entries);
+        }
+        Ok(())
+    }
+
+    /// How many streams are in memory.
+    pub(super) fn resident(&self) -> usize {
+        self.cores.iter().map(|core| core.directory.len()).sum()
+    }
+
+    /// What a reader finds under `name` now; `None` when it is not to be reached.
+    pub(super) fn find(&mut self, name: &StreamName) -> Option<Found> {
+        let state = self.state(name)?;
+        if state.soft_deleted {
+            return None;
+        }
+        Some(Found {
+            bytes: self.read(&state, StreamPos::ZERO),
+            closed: state.is_closed(),
+            tail: state.tail_offset(),
+        })
+    }
+
+    /// The published state under `name`.
+    pub(super) fn state(&mut self, name: &StreamName) -> Option<StreamState> {
+        let shard = shard_of(slot_of(name.as_str()), self.base.options.shards);
+        let core = &mut self.cores[usize::from(shard.get())];
+        let live = core.load(&LoadKey::Name(name.clone())).expect("the stream loads")?;
+        let state = live.view().state.clone();
+        Some(state)
+    }
+
+    /// The bytes of a stream from `from` on, ancestors included.
+    pub(super) fn read(&mut self, state: &StreamState, from: StreamPos) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut start = StreamPos::ZERO;
+        let own = (state.id, state.tail);
+        let lineage = state.config.lineage.iter().map(|ancestor| (ancestor.stream, ancestor.until));
+        for (stream, until) in lineage.chain([own]) {
+            let shard = shard_of(stream.slot(), self.base.options.shards);
+            let core = &mut self.cores[usize::from(shard.get())];
+            let live = core.load(&LoadKey::Id(stream)).expect("it loads").expect("it is there");
+            let holder = Holder { live, from: start, until };
+            if from.max(start) < until {
+                bytes.extend(holder.bytes(&self.base.segments, from.max(start), until));
+            }
+            start = until;
+        }
+        bytes
+    }
+
+    /// The source of a fork of `name` at `at`.
+    pub(super) fn fork_source(&mut self, name: &StreamName, at: StreamPos) -> ForkSource {
+        let state = self.state(name).expect("the source is there");
+        ForkSource {
+            stream: state.id,
+            anchor: at,
+            at,
+            content_type: state.config.content_type.clone(),
+            lifetime: state.config.lifetime,
+            generations: state.generations.clone(),
+            lineage: state.lineage_until(at),
+        }
+    }
+}
+
+/// PUT of a plain stream of bytes.
+pub(super) fn create(name: &StreamName, body: &[u8], lifetime: Lifetime) -> Command {
+    let spec = CreateSpec { content_type: None, lifetime, closed: false, fork: None };
+    Command::Create(Box::new(Create { name: name.clone(), spec, body: framed(body), source: None }))
+}
+
+/// PUT of a fork whose source is resolved.
+pub(super) fn fork(name: &StreamName, source: &StreamName, resolved: ForkSource) -> Command {
+    let offset = resolved.generations.offset_at(resolved.anchor);
+    let anchor = ForkAnchor::At(offset);
+    let request = ForkRequest { source: source.clone(), anchor, sub_offset: 0 };
+    let spec = CreateSpec {
+        content_type: None,
+        lifetime: Lifetime::Unlimited,
+        closed: false,
+        fork: Some(request),
+    };
+    let (name, body, source) = (name.clone(), Body::Empty, Some(resolved));
+    Command::Create(Box::new(Create { name, spec, body, source }))
+}
+
+/// POST.
+pub(super) fn append(
+    name: &StreamName,
+    body: &[u8],
+    producer: Option<ProducerClaim>,
+    close: bool,
+) -> Command {
+    let content_type = Some(millrace_core::ContentType::default());
+    let append = Append { body: framed(body), content_type, seq: None, producer, close };
+    Command::Append { name: name.clone(), append }
+}
+
+fn framed(body: &[u8]) -> Body {
+    match body {
+        [] => Body::Empty,
+        body => Body::Framed(Payload::single(bytes::Bytes::copy_from_slice(body))),
+    }
+}
