@@ -13,6 +13,8 @@ pub mod event;
 pub mod parts;
 
 #[cfg(test)]
+pub(crate) mod samples;
+#[cfg(test)]
 mod tests;
 
 use std::ops::Range;

@@ -21,6 +21,8 @@ pub(super) const SEGMENT_HEADER_LEN: usize = 4096;
 /// The length of a frame's header, and of a whole seal.
 pub(super) const FRAME_HEADER_BYTES: u64 = FRAME_HEADER_LEN as u64;
 pub(super) const FRAME_HEADER_LEN: usize = 48;
+/// What a segment keeps free at its end: room for its seal and for the word that it was continued.
+pub(super) const END_BYTES: u64 = 2 * FRAME_HEADER_BYTES;
 /// Frames begin at multiples of this.
 pub(super) const FRAME_ALIGN: usize = 8;
 
@@ -32,6 +34,7 @@ const FLAG_ZEROED: u32 = 1;
 const FLAG_AFTER_UNSYNCED: u8 = 1;
 const KIND_DATA: u8 = 1;
 const KIND_SEAL: u8 = 2;
+const KIND_CONTINUED: u8 = 3;
 
 /// The place of a segment in its log; names its file. Counts up by one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -154,6 +157,8 @@ pub enum FrameKind {
     /// The end of a segment that has a successor, or may have one; it has the LSN of the frame
     /// that follows, without using it up.
     Seal,
+    /// Behind the seal: the successor has its name, durably, so that a log without it has lost it.
+    Continued,
 }
 
 /// What a frame says of itself.
@@ -190,6 +195,7 @@ impl FrameHeader {
         out.u8(match self.kind {
             FrameKind::Data => KIND_DATA,
             FrameKind::Seal => KIND_SEAL,
+            FrameKind::Continued => KIND_CONTINUED,
         });
         out.u8(if self.after_unsynced {
             FLAG_AFTER_UNSYNCED
@@ -233,6 +239,7 @@ impl FrameHeader {
             kind: match from.u8("").ok()? {
                 KIND_DATA => FrameKind::Data,
                 KIND_SEAL => FrameKind::Seal,
+                KIND_CONTINUED => FrameKind::Continued,
                 _ => return None,
             },
             after_unsynced: match from.u8("").ok()? {

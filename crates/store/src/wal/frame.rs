@@ -63,11 +63,11 @@ pub(super) fn encode(place: Place, events: &[Event]) -> Frame {
     }
 }
 
-/// The frame that ends a segment.
-pub(super) fn seal(place: Place) -> (Bytes, Chain) {
+/// A frame without records.
+pub(super) fn marker(place: Place, kind: FrameKind) -> (Bytes, Chain) {
     let mut out = Encoder::with_capacity(FRAME_HEADER_LEN);
     out.raw(&[0; FRAME_HEADER_LEN]);
-    close(place, FrameKind::Seal, 0, out)
+    close(place, kind, 0, out)
 }
 
 fn close(place: Place, kind: FrameKind, records: u32, mut out: Encoder) -> (Bytes, Chain) {

@@ -32,6 +32,7 @@ mod roll;
 mod scan;
 mod segment;
 mod spare;
+mod unnamed;
 mod writer;
 
 #[cfg(test)]

@@ -9,11 +9,11 @@ use millrace_core::Lsn;
 use millrace_env::{FileExt as _, OpenMode};
 
 use super::{
-    format::{FRAME_HEADER_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader},
+    format::{END_BYTES, FrameKind, SEGMENT_HEADER_BYTES, SegmentHeader},
     frame,
     scan::Closed,
     spare::{Spare, SpareJob, spare_path},
-    writer::{Active, Wal},
+    writer::{Active, Note, Wal},
 };
 use crate::error::StoreError;
 
@@ -32,11 +32,11 @@ impl Wal {
         if self.options.reserve && !urgent {
             self.keep_reserve()?;
         }
-        if self
-            .active
-            .as_ref()
-            .is_some_and(|active| active.has_room(bytes))
-        {
+        if self.active.is_some() {
+            self.write_note()?;
+        }
+        let fits = |active: &Active| active.has_room(bytes);
+        if self.active.as_ref().is_some_and(fits) {
             return Ok(());
         }
         let spare = self.take_spare(bytes, urgent)?;
@@ -109,10 +109,10 @@ impl Wal {
         result
     }
 
-    /// The oldest segment, if nobody needs it. The last name in the directory always stays: it is
-    /// what the log goes on from.
+    /// The oldest segment, if nobody needs it. The last name in the directory always stays, it is
+    /// what the log goes on from, and so does a segment that is still to be written into.
     fn recyclable(&self, flushed: Lsn) -> Option<Closed> {
-        let spared = usize::from(self.active.is_none());
+        let spared = usize::from(self.active.is_none() || self.note.is_some());
         let oldest = self.closed.front().filter(|_| self.closed.len() > spared)?;
         (oldest.next.get() <= flushed.get().saturating_add(1)).then_some(*oldest)
     }
@@ -150,7 +150,7 @@ impl Wal {
     fn take_spare(&mut self, bytes: u64, urgent: bool) -> Result<Spare, StoreError> {
         let needed = SEGMENT_HEADER_BYTES
             .saturating_add(bytes)
-            .saturating_add(FRAME_HEADER_BYTES);
+            .saturating_add(END_BYTES);
         if needed > self.options.segment_bytes {
             let own_length = needed.checked_next_multiple_of(OWN_LENGTH_ALIGN);
             return self.new_spare(own_length.ok_or(StoreError::Full)?).run();
@@ -192,17 +192,20 @@ impl Wal {
             // The seal is to prove what lies before it.
             self.sync()?;
         }
-        let (seal, chain) = frame::seal(self.place());
+        let place = self.place();
+        let (seal, chain) = frame::marker(place, FrameKind::Seal);
         self.put(&seal, chain)?;
         self.sync()?;
         if let Some(active) = self.active.take() {
             self.closed.push_back(Closed {
                 number: active.number,
+                salt: active.salt,
                 next: self.next,
                 file_bytes: active.file_bytes,
                 used_bytes: active.at,
             });
             self.last_seal = (active.number, chain);
+            self.note = Some(Note::new(active.file, active.at, place, chain));
         }
         Ok(())
     }
@@ -237,7 +240,26 @@ impl Wal {
         }
         self.sync_dir()?;
         self.active = Some(Active::empty(spare.file, &header, chain));
-        Ok(())
+        self.write_note()
+    }
+
+    /// Says in the sealed segment that it has a successor; before a frame goes into that, so that
+    /// its loss is noticed. For lack of space this can be tried again.
+    fn write_note(&mut self) -> Result<(), StoreError> {
+        let Some(note) = &self.note else {
+            return Ok(());
+        };
+        let written = note.file.write_all_at(&note.bytes, note.at);
+        let result = match written.map_err(StoreError::from) {
+            Ok(()) => note.file.sync().map_err(StoreError::Io),
+            Err(error) => Err(error),
+        };
+        match &result {
+            Ok(()) => self.note = None,
+            Err(StoreError::Full) => {}
+            Err(error) => self.poisoned = Some(error.to_string()),
+        }
+        result
     }
 
     fn begin_failed(&mut self, spare: Spare, error: StoreError) -> StoreError {

@@ -164,6 +164,7 @@ pub(super) struct Walk {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Closed {
     pub number: SegmentNumber,
+    pub salt: u64,
     /// The LSN after its last frame.
     pub next: Lsn,
     pub file_bytes: u64,
@@ -220,6 +221,7 @@ pub(super) fn walk(
         before = Some((*number, cursor.next, cursor.chain));
         closed.push(Closed {
             number: *number,
+            salt: segment.header.salt,
             next: cursor.next,
             file_bytes: segment.header.file_bytes,
             used_bytes: cursor.at,
@@ -235,6 +237,11 @@ pub(super) fn walk(
 fn read_last(segment: Segment, sink: Sink<'_>) -> Result<LastSegment, StoreError> {
     let mut cursor = Cursor::new(&segment);
     read_frames(&segment, &mut cursor, sink)?;
+    if cursor.continued()? {
+        let path = segment.header.number.path(segment.header.log);
+        let what = format!("the log segment after {}", path.display());
+        return Err(StoreError::missing(what));
+    }
     let rest = cursor.rest()?;
     Ok(LastSegment {
         at: cursor.at,

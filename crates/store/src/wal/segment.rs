@@ -14,8 +14,8 @@ use millrace_env::{Env, File, FileExt as _, OpenMode};
 use super::{
     LogId,
     format::{
-        Chain, FRAME_ALIGN, FRAME_HEADER_BYTES, FRAME_HEADER_LEN, FrameHeader, FrameKind,
-        SEGMENT_HEADER_BYTES, SEGMENT_HEADER_LEN, SegmentHeader, SegmentNumber,
+        Chain, END_BYTES, FRAME_ALIGN, FRAME_HEADER_BYTES, FRAME_HEADER_LEN, FrameHeader,
+        FrameKind, SEGMENT_HEADER_BYTES, SEGMENT_HEADER_LEN, SegmentHeader, SegmentNumber,
     },
 };
 use crate::error::StoreError;
@@ -190,8 +190,9 @@ impl<'a> Cursor<'a> {
         let len = u64::from(header.len);
         let fits = match header.kind {
             FrameKind::Seal => len == FRAME_HEADER_BYTES && header.records == 0,
+            FrameKind::Continued => false,
             FrameKind::Data => {
-                let room = self.segment.header.file_bytes - self.at - FRAME_HEADER_BYTES;
+                let room = (self.segment.header.file_bytes - self.at).saturating_sub(END_BYTES);
                 len >= FRAME_HEADER_BYTES && len.is_multiple_of(FRAME_ALIGN as u64) && len <= room
             }
         };
@@ -208,9 +209,20 @@ impl<'a> Cursor<'a> {
         self.at += u64::from(header.len);
         self.chain = chain;
         match header.kind {
-            FrameKind::Seal => self.sealed = true,
+            FrameKind::Seal | FrameKind::Continued => self.sealed = true,
             FrameKind::Data => self.next = Lsn(self.next.get() + 1),
         }
+    }
+
+    /// Whether the segment was sealed and its successor got its name. A segment that says so is not
+    /// the last; one that does not may be followed all the same, for this is written afterwards.
+    pub(super) fn continued(&mut self) -> Result<bool, StoreError> {
+        let header = if self.sealed { self.header()? } else { None };
+        Ok(header.is_some_and(|(header, _)| {
+            header.kind == FrameKind::Continued
+                && header.segment == self.segment.header.number
+                && header.previous == self.chain
+        }))
     }
 
     /// What lies behind the last valid frame of a segment without successor (decision 3).

@@ -19,12 +19,13 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use millrace_core::{Event, Lsn};
 use millrace_env::{Env, File, FileExt as _};
 
 use super::{
     LogId, WalOptions,
-    format::{Chain, FRAME_HEADER_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentNumber},
+    format::{Chain, END_BYTES, FrameKind, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentNumber},
     frame::{self, Frame, Place},
     scan::Closed,
     spare::Spare,
@@ -44,6 +45,8 @@ pub struct Wal {
     pub(super) active: Option<Active>,
     /// What the segment after the last sealed one follows.
     pub(super) last_seal: (SegmentNumber, Chain),
+    /// What is still to be written into the last sealed segment, once it has a successor.
+    pub(super) note: Option<Note>,
     /// The LSN of the next frame.
     pub(super) next: Lsn,
     /// Every frame below this was synced.
@@ -73,6 +76,26 @@ pub(super) struct Active {
     pub chain: Chain,
 }
 
+/// The word that a segment was continued, and where it goes.
+#[derive(Debug)]
+pub(super) struct Note {
+    pub file: Arc<dyn File>,
+    pub at: u64,
+    pub bytes: Bytes,
+}
+
+impl Note {
+    /// For the segment of `file`, after its seal, which ends at `at`.
+    pub(super) fn new(file: Arc<dyn File>, at: u64, seal: Place, chain: Chain) -> Self {
+        let place = Place {
+            previous: chain,
+            ..seal
+        };
+        let (bytes, _) = frame::marker(place, FrameKind::Continued);
+        Self { file, at, bytes }
+    }
+}
+
 impl Active {
     /// A segment without frames.
     pub(super) fn empty(file: Arc<dyn File>, header: &SegmentHeader, chain: Chain) -> Self {
@@ -86,9 +109,9 @@ impl Active {
         }
     }
 
-    /// Whether a frame of `bytes` fits, and the seal after it.
+    /// Whether a frame of `bytes` fits, and what ends the segment after it.
     pub(super) fn has_room(&self, bytes: u64) -> bool {
-        let room = self.file_bytes - self.at - FRAME_HEADER_BYTES;
+        let room = (self.file_bytes - self.at).saturating_sub(END_BYTES);
         bytes <= room
     }
 }

@@ -1,0 +1,223 @@
+//! Damage at rest: it is always noticed, or it changed nothing.
+
+use millrace_env::{Disk as _, FileExt as _, OpenMode};
+
+use super::*;
+use crate::wal::FrameKind;
+
+/// Two sealed segments and an open one, and what they hold.
+fn small_log(recycled: bool) -> (Arc<SimDisk>, Frames) {
+    let (disk, env) = disk_and_env();
+    let options = WalOptions {
+        segment_bytes: 4096 + 1024,
+        reserve: false,
+    };
+    let mut wal = Wal::create(&env, LOG, 1, options).unwrap();
+    let mut written = Frames::new();
+    if recycled {
+        turns(&mut wal, 40, 300);
+        wal.recycle(Lsn(40)).unwrap();
+    }
+    let first = wal.next_lsn();
+    written.extend(turns(&mut wal, 5, 250));
+    assert_eq!(first.get() + 5, wal.next_lsn().get());
+    (disk, written)
+}
+
+/// What a scan of damaged files says, held against what was written.
+fn check(disk: &Arc<SimDisk>, written: &Frames, what: &str) -> Verdict {
+    let env = env_on(disk, 1);
+    let after = Lsn(written[0].0.get() - 1);
+    let mut frames = Frames::new();
+    let end = scan(&env, LOG, Some(after), &mut |frame| {
+        if frame.kind == FrameKind::Data && frame.lsn > after {
+            frames.push((frame.lsn, frame.events));
+        }
+    });
+    assert!(written.starts_with(&frames), "{what}: other events");
+    match end {
+        Ok(ScanEnd::Clean) if frames.len() == written.len() => Verdict::Unharmed,
+        Ok(ScanEnd::Clean) => panic!("{what}: frames are missing and nobody noticed"),
+        Ok(ScanEnd::Torn { .. }) => {
+            assert!(
+                frames.len() + 1 >= written.len(),
+                "{what}: only the last frame may be torn"
+            );
+            Verdict::Torn
+        }
+        Ok(ScanEnd::Corrupt { .. }) => Verdict::Corrupt,
+        Err(StoreError::Missing { .. } | StoreError::Newer { .. }) => Verdict::Refused,
+        Err(other) => panic!("{what}: {other}"),
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Unharmed,
+    Torn,
+    Corrupt,
+    Refused,
+}
+
+#[test]
+fn t26_no_flipped_byte_changes_what_is_replayed() {
+    for recycled in [false, true] {
+        let (disk, written) = small_log(recycled);
+        let env = env_on(&disk, 1);
+        let (_, infos) = scanned(&env, None).unwrap();
+        let first = infos
+            .iter()
+            .find(|info| info.lsn == written[0].0)
+            .unwrap()
+            .segment;
+        let last = infos.last().unwrap();
+        for number in first.0..=last.segment.0 {
+            let len = disk.content(path(number)).len() as u64;
+            for at in 0..len {
+                let bit = u8::try_from(at % 8).unwrap();
+                disk.flip_bit(path(number), at, bit);
+                let what = format!("segment {number} byte {at} bit {bit}");
+                let verdict = check(&disk, &written, &what);
+                disk.flip_bit(path(number), at, bit);
+                let of = |info: &&FrameInfo| {
+                    info.segment.0 == number
+                        && (info.position..info.position + info.bytes).contains(&at)
+                };
+                let in_last = number == last.segment.0 && at >= last.position;
+                match infos.iter().find(of) {
+                    _ if at < 4096 => assert_eq!(verdict, Verdict::Corrupt, "{what}"),
+                    Some(_) if in_last => assert_eq!(verdict, Verdict::Torn, "{what}"),
+                    Some(_) => assert_eq!(verdict, Verdict::Corrupt, "{what}"),
+                    None => assert!(
+                        matches!(verdict, Verdict::Unharmed | Verdict::Torn),
+                        "{what}: {verdict:?} behind the end"
+                    ),
+                }
+            }
+        }
+        assert_eq!(check(&disk, &written, "undamaged"), Verdict::Unharmed);
+    }
+}
+
+#[test]
+fn t26_a_damaged_log_is_refused_and_left_as_it_was() {
+    let (disk, _) = small_log(false);
+    let (_, infos) = scanned(&env_on(&disk, 1), None).unwrap();
+    let frame = &infos[1];
+    disk.flip_bit(path(frame.segment.0), frame.position + 60, 3);
+    let before: Vec<Vec<u8>> = (1..=2).map(|n| disk.content(path(n))).collect();
+    let io = disk.io_count();
+    for _ in 0..3 {
+        assert!(is_corrupt(&open(&env_on(&disk, 1), Lsn(0))));
+    }
+    assert_eq!(
+        disk.io_count(),
+        io,
+        "nothing was written, renamed or removed"
+    );
+    let after: Vec<Vec<u8>> = (1..=2).map(|n| disk.content(path(n))).collect();
+    assert!(before == after);
+}
+
+#[test]
+fn t26_truncated_and_grown_segments_are_corrupt() {
+    let (disk, written) = small_log(false);
+    let numbers = 1..=u64::try_from(names(&env_on(&disk, 1)).len()).unwrap();
+    for number in numbers {
+        let len = disk.content(path(number)).len() as u64;
+        for new in (0..len).step_by(97).chain([len - 1, len + 1, len + 4096]) {
+            let copy = disk.copy(1);
+            let file = copy.open(&path(number), OpenMode::ReadWrite).unwrap();
+            file.set_len(new).unwrap();
+            let what = format!("segment {number} of {new} bytes");
+            assert_eq!(check(&copy, &written, &what), Verdict::Corrupt, "{what}");
+        }
+    }
+}
+
+#[test]
+fn t21_a_zeroed_sector_is_noticed_wherever_a_later_frame_proves_it() {
+    let (disk, written) = small_log(false);
+    let (_, infos) = scanned(&env_on(&disk, 1), None).unwrap();
+    let last = infos.last().unwrap();
+    for number in 1..=last.segment.0 {
+        let content = disk.content(path(number));
+        for sector in (0..content.len()).step_by(512) {
+            let copy = disk.copy(1);
+            let file = copy.open(&path(number), OpenMode::ReadWrite).unwrap();
+            file.write_all_at(&[0; 512], sector as u64).unwrap();
+            let harmless = copy.content(path(number)) == content;
+            let hides_the_end = number == last.segment.0
+                && sector as u64 + 512 > last.position
+                && sector as u64 <= last.position;
+            if hides_the_end {
+                // A disk that silently zeroes the last acknowledged frame: cannot be told.
+                continue;
+            }
+            let what = format!("segment {number} sector {sector}");
+            let verdict = check(&copy, &written, &what);
+            assert_eq!(
+                verdict == Verdict::Unharmed,
+                harmless || unused(&infos, number, sector),
+                "{what}"
+            );
+        }
+    }
+}
+
+/// Whether no frame lies in a sector.
+fn unused(infos: &[FrameInfo], number: u64, sector: usize) -> bool {
+    let sector = sector as u64;
+    sector >= 4096
+        && !infos.iter().any(|info| {
+            let ends = info.position + info.bytes;
+            info.segment.0 == number && info.position < sector + 512 && sector < ends
+        })
+}
+
+#[test]
+fn segments_in_each_others_place_are_corrupt() {
+    let (disk, written) = small_log(false);
+    for (from, to) in [(1, 2), (2, 1)] {
+        let copy = disk.copy(1);
+        let source = copy.content(path(from));
+        let file = copy.open(&path(to), OpenMode::ReadWrite).unwrap();
+        file.write_all_at(&source, 0).unwrap();
+        assert_eq!(check(&copy, &written, "swapped"), Verdict::Corrupt);
+    }
+    let copy = disk.copy(1);
+    let odd = LOG.dir().join("2.wal");
+    copy.rename(&path(2), &odd).unwrap();
+    assert!(
+        is_corrupt(&open(&env_on(&copy, 1), Lsn(0))),
+        "no name of a segment"
+    );
+}
+
+#[test]
+fn a_frame_out_of_a_payload_is_no_frame_of_the_log() {
+    let (disk, env) = disk_and_env();
+    let mut wal = Wal::create(&env, LOG, 1, SMALL).unwrap();
+    let written = turns(&mut wal, 2, 100);
+    // A client appends a copy of the log's own segment, and the power fails while it is written.
+    let copied = disk.content(path(1))[4096..4096 + 700].to_vec();
+    let Event::Appended(mut event) = append(1, 1) else {
+        unreachable!()
+    };
+    event.payload = Payload::single(Bytes::from(copied));
+    let event = Event::Appended(event);
+    wal.prepare(Wal::frame_bytes_max(std::slice::from_ref(&event)), false)
+        .unwrap();
+    let frame = wal.encode(&[event]);
+    let at = wal.bytes_retained();
+    drop(wal);
+    let file = env.disk.open(&path(1), OpenMode::ReadWrite).unwrap();
+    let mut torn = frame.bytes.to_vec();
+    torn[..40].fill(0);
+    for shift in 0..8 {
+        file.write_all_at(&torn[shift..], at).unwrap();
+        let (end, frames) = scanned(&env, None).unwrap();
+        assert!(matches!(end, ScanEnd::Torn { .. }), "{end:?}");
+        assert_eq!(frames.len(), written.len());
+    }
+}
