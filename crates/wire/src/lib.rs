@@ -6,7 +6,7 @@
 //!
 //! Layout, in the order a request meets it: [`path`] (which stream), [`headers`] (what the request's
 //! headers ask), [`query`] (how to read, what to list), [`offset`] (tokens), [`body`] and [`json`]
-//! (bytes to messages); then for the answer [`outcome`] (success), [`problem`] (everything else),
+//! (bytes to messages); then for the answer [`outcome`] (success), [`listing`], [`problem`] (everything else),
 //! [`page`] (how stored bytes are sent), [`sse`], [`cursor`], [`etag`], [`cache`], [`cors`].
 //!
 //! Choices that the protocol leaves open are written down in `docs/protocol.md`.
@@ -20,6 +20,7 @@ pub mod cursor;
 pub mod etag;
 pub mod headers;
 pub mod json;
+pub mod listing;
 pub mod offset;
 pub mod outcome;
 pub mod page;

@@ -123,7 +123,8 @@ pub fn head(facts: HeadFacts<'_>) -> Reply {
             headers.insert(STREAM_TTL, seconds.into());
         }
         Lifetime::Until(at) => {
-            headers.insert(STREAM_EXPIRES_AT, rfc3339(at));
+            let at = HeaderValue::try_from(rfc3339(at)).expect("printable ASCII");
+            headers.insert(STREAM_EXPIRES_AT, at);
         }
     }
     Reply {
@@ -214,14 +215,13 @@ fn content_type(content_type: &ContentType) -> HeaderValue {
 }
 
 /// A moment as RFC 3339, in UTC. Moments after the year 9999 are written as its end.
-fn rfc3339(at: Timestamp) -> HeaderValue {
+pub(crate) fn rfc3339(at: Timestamp) -> String {
     const LAST: &str = "9999-12-31T23:59:59.999Z";
     let nanos = i128::from(at.get()) * 1_000_000;
-    let text = OffsetDateTime::from_unix_timestamp_nanos(nanos)
+    OffsetDateTime::from_unix_timestamp_nanos(nanos)
         .ok()
         .and_then(|at| at.format(&Rfc3339).ok())
-        .unwrap_or_else(|| LAST.to_owned());
-    HeaderValue::try_from(text).expect("printable ASCII")
+        .unwrap_or_else(|| LAST.to_owned())
 }
 
 #[cfg(test)]

@@ -60,12 +60,13 @@ pub fn fork_source(path: &str) -> Result<StreamName, BadRequest> {
 
 /// The path of a stream, for `Location`.
 pub fn location(name: &StreamName) -> String {
-    format!("{STREAM_PREFIX}{}", encoded(name))
+    let name = utf8_percent_encode(name.as_str(), ESCAPED);
+    format!("{STREAM_PREFIX}{name}")
 }
 
-/// A name in a form that can stand in a header, a path, or a query value.
-pub fn encoded(name: &StreamName) -> String {
-    utf8_percent_encode(name.as_str(), ESCAPED).to_string()
+/// A name as the value of a query parameter.
+pub fn query_encoded(name: &StreamName) -> String {
+    utf8_percent_encode(name.as_str(), NON_ALPHANUMERIC).to_string()
 }
 
 /// Decodes percent escapes; `None` when one is broken or the result is not UTF-8.
