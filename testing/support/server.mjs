@@ -16,6 +16,9 @@ const REPOSITORY = resolve(dirname(fileURLToPath(import.meta.url)), "..", "..")
 const READY_WITHIN_MS = 30_000
 const LOG_BYTES_MAX = 64 * 1024
 
+// Every server of a test file adds one listener.
+process.setMaxListeners(0)
+
 /** The binary under test. */
 export function binary() {
   const path = process.env.MILLRACE_BIN ?? join(REPOSITORY, "target", "release", "millrace")
@@ -143,6 +146,8 @@ export async function startServer({ dataDir, port = 0, durability = "local", sha
     stdio: ["ignore", "pipe", "pipe"],
   })
   const server = new Server(child, data, ownsData)
+  // A test run that is cut short leaves no server behind.
+  process.once("exit", () => child.kill("SIGKILL"))
   try {
     await server.becomeReady(portFile)
   } finally {
