@@ -389,3 +389,6 @@ fn replacements(runs: Vec<&Run>, extents: &[Extent]) -> Vec<Replaced> {
     };
     runs.into_iter().map(replace).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -318,3 +318,6 @@ impl<'a> Packer<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

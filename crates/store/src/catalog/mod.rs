@@ -327,14 +327,7 @@ fn refuse_orphans(env: &Env) -> Result<(), StoreError> {
 
 fn exists(env: &Env, path: &str) -> Result<bool, StoreError> {
     match env.disk.open(Path::new(path), OpenMode::Read) {
-        Ok(file) => {
-            let len = file.len();
-            let len = len.map_err(|error| StoreError::io(format!("look at {path}"), &error))?;
-            if len == 0 && path == CATALOG_FILE {
-                return Err(StoreError::corrupt(format!("{CATALOG_FILE} is empty")));
-            }
-            Ok(true)
-        }
+        Ok(_) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(StoreError::io(format!("open {path}"), &error)),
     }

@@ -90,6 +90,12 @@ impl PagedFile {
         };
         let file = env.disk.open(path, mode).map_err(failed)?;
         let len = file.len().map_err(failed)?;
+        if mode != OpenMode::CreateNew && pages_in(len) == 0 {
+            // `redb` would take an empty file for a new one.
+            return Err(StoreError::corrupt(format!(
+                "the catalog ({name}) is empty"
+            )));
+        }
         let mut pages = Vec::new();
         for group in 0..pages_in(len).div_ceil(GROUP_PAGES) {
             pages.extend(read_group(&*file, group)?);

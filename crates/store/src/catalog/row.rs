@@ -19,9 +19,7 @@ use crate::codec::{
 /// The layout of a row.
 const VERSION: u8 = 1;
 /// The length of a row's head.
-pub(crate) const HEAD_BYTES: usize = 25;
-/// What stands for "no deadline" in the head.
-const NO_DEADLINE: u64 = u64::MAX;
+pub(crate) const HEAD_BYTES: usize = 26;
 
 /// What a commit needs of the row that it replaces, to keep the indexes in step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +39,9 @@ impl Head {
         out.u8(VERSION);
         out.u32(self.extents);
         out.u32(self.forks);
-        out.u64(self.deadline.map_or(NO_DEADLINE, Timestamp::get));
         out.u64(self.sealed.get());
+        self.deadline.is_some().put(out);
+        out.u64(self.deadline.unwrap_or_default().get());
     }
 
     /// Reads the head of a row.
@@ -54,12 +53,14 @@ impl Head {
         }
         let extents = from.u32("the extents")?;
         let forks = from.u32("the forks")?;
-        let deadline = from.u64("the deadline")?;
+        let sealed = StreamPos(from.u64("the sealed position")?);
+        let expires = bool::take(&mut from)?;
+        let deadline = Timestamp(from.u64("the deadline")?);
         Ok(Self {
             extents,
             forks,
-            deadline: (deadline != NO_DEADLINE).then_some(Timestamp(deadline)),
-            sealed: StreamPos(from.u64("the sealed position")?),
+            deadline: expires.then_some(deadline),
+            sealed,
         })
     }
 }

@@ -76,7 +76,7 @@ fn assert_answers(segments: &Segments, extent: &Extent, chunks: &[Chunk], rng: &
     assert_eq!(extent.messages, marks.len() as u64);
     let mut boundaries = vec![extent.from];
     boundaries.extend(marks.iter().map(|mark| mark.end));
-    for _ in 0..30 {
+    for _ in 0..12 {
         let start = rng.below(extent.bytes() + 1);
         let len = rng.below(extent.bytes() - start + 1);
         let pos = extent.from.advance(start);
@@ -110,19 +110,19 @@ fn assert_answers(segments: &Segments, extent: &Extent, chunks: &[Chunk], rng: &
         assert_eq!(segment.boundary_at_or_after(extent, pos).unwrap(), after);
         assert_eq!(segment.is_boundary(extent, pos).unwrap(), before == pos);
     }
-    for boundary in boundaries {
+    for boundary in boundaries.into_iter().step_by(5) {
         assert!(segment.is_boundary(extent, boundary).unwrap());
     }
 }
 
 fn message_lengths() -> impl Strategy<Value = Vec<Vec<u32>>> {
-    let len = prop_oneof![4 => 1u32..40, 1 => 1u32..3000, 1 => Just(16_384u32)];
+    let len = prop_oneof![40 => 1u32..40, 8 => 1u32..3000, 1 => Just(16_384u32)];
     let append = prop::collection::vec(len, 1..12);
     prop::collection::vec(append, 1..60)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
     fn what_is_written_is_read(streams in prop::collection::vec(message_lengths(), 1..6), seed: u64) {
