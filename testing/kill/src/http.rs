@@ -207,6 +207,18 @@ impl Connection {
         Ok((size > 0).then_some(bytes))
     }
 
+    /// Waits until something has come, but no longer than `limit`; says whether something has.
+    pub fn wait(&mut self, limit: Duration) -> io::Result<bool> {
+        self.stream.get_ref().set_read_timeout(Some(limit))?;
+        let come = match self.stream.fill_buf() {
+            Ok(_) => true,
+            Err(error) if is_timeout(&error) => false,
+            Err(error) => return Err(error),
+        };
+        self.stream.get_ref().set_read_timeout(Some(PATIENCE))?;
+        Ok(come)
+    }
+
     /// What has come of a body that ends with the connection; `None` at the end.
     pub fn rest(&mut self) -> io::Result<Option<Vec<u8>>> {
         let bytes = self.stream.fill_buf()?.to_vec();
@@ -222,6 +234,14 @@ impl Connection {
             None => Err(io::ErrorKind::UnexpectedEof.into()),
         }
     }
+}
+
+/// Whether nothing came for too long.
+pub fn is_timeout(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+    )
 }
 
 /// The server did not speak HTTP: a defect, not a crash.

@@ -1,16 +1,19 @@
 //! Readers: each follows one stream for a while, by catch-up, long-poll or SSE, over as many kills
 //! as come, and tells the judge of every byte and every offset.
 
-use std::sync::Arc;
+use std::{io, sync::Arc, time::Duration};
 
 use crate::{
     http::Request,
     message::Kind,
-    monitor::Mark,
+    monitor::{Mark, position},
     schedule::Chance,
-    sse::{Event, Events},
+    sse::{Event, Events, Taken},
     world::{Abandoned, Caller, Live, World},
 };
+
+/// What is in a stream is sent to its followers well within this time (T64d).
+const WITHIN: Duration = Duration::from_secs(2);
 
 /// How a reader reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,18 +129,13 @@ fn follow_events(
             pending: None,
         };
         let mut events = Events::new(connection, &head);
-        let mut finished = false;
-        while left > 0 && !finished && !caller.world.is_stopping() {
-            left -= 1;
-            match events.take() {
-                Ok(Some(event)) => finished = session.took(caller.world, &event).is_none(),
-                Ok(None) => break,
-                Err(error) => {
-                    caller.cut(&error, generation, &request.target);
-                    break;
-                }
+        let finished = match session.follow(caller, &mut events, &mut left) {
+            Ok(finished) => finished?,
+            Err(error) => {
+                caller.cut(&error, generation, &request.target);
+                false
             }
-        }
+        };
         place = session.place;
         if finished {
             return Ok(());
@@ -155,6 +153,40 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
+    /// Takes events until the response ends, or `left` have come, or nothing more can be said, which
+    /// is answered `true`.
+    fn follow(
+        &mut self,
+        caller: &mut Caller<'_>,
+        events: &mut Events,
+        left: &mut u64,
+    ) -> io::Result<Result<bool, Abandoned>> {
+        let mut overdue = 0;
+        while *left > 0 && !caller.world.is_stopping() {
+            match events.take(WITHIN)? {
+                Taken::Event(event) => {
+                    *left -= 1;
+                    if self.took(caller.world, &event).is_none() {
+                        return Ok(Ok(true));
+                    }
+                }
+                Taken::End => break,
+                Taken::Nothing if overdue > self.place.position => {
+                    let what = format!("nothing comes, and the tail is at {overdue}");
+                    self.wrong(caller.world, &what);
+                    return Ok(Ok(true));
+                }
+                Taken::Nothing => match caller.insist(&Request::new("HEAD", &self.live.name, "")) {
+                    Ok((response, _)) => {
+                        overdue = response.head.next().and_then(position).unwrap_or_default();
+                    }
+                    Err(abandoned) => return Ok(Err(abandoned)),
+                },
+            }
+        }
+        Ok(Ok(false))
+    }
+
     /// Takes an event; `None` when there is nothing more to come or to say.
     fn took(&mut self, world: &World, event: &Event) -> Option<()> {
         match event.name.as_str() {

@@ -1,6 +1,6 @@
 //! Server-sent events, taken from a chunked body as they come.
 
-use std::io;
+use std::{io, time::Duration};
 
 use base64::Engine as _;
 
@@ -27,6 +27,17 @@ impl Event {
     }
 }
 
+/// What came of a response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// A whole event.
+    Event(Event),
+    /// Nothing, for as long as the reader had patience.
+    Nothing,
+    /// The server ended the response.
+    End,
+}
+
 /// The events of one response.
 #[derive(Debug)]
 pub struct Events {
@@ -45,14 +56,17 @@ impl Events {
         }
     }
 
-    /// The next event; `None` when the server ended the response.
-    pub fn take(&mut self) -> io::Result<Option<Event>> {
+    /// The next event.
+    pub fn take(&mut self, patience: Duration) -> io::Result<Taken> {
         loop {
             while let Some(end) = self.pending.windows(2).position(|pair| pair == b"\n\n") {
                 let block: Vec<u8> = self.pending.drain(..end + 2).collect();
                 if let Some(event) = parse(&String::from_utf8_lossy(&block)) {
-                    return Ok(Some(event));
+                    return Ok(Taken::Event(event));
                 }
+            }
+            if !self.connection.wait(patience)? {
+                return Ok(Taken::Nothing);
             }
             let more = if self.chunked {
                 self.connection.chunk()?
@@ -61,7 +75,7 @@ impl Events {
             };
             match more {
                 Some(chunk) => self.pending.extend_from_slice(&chunk),
-                None => return Ok(None),
+                None => return Ok(Taken::End),
             }
         }
     }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use crate::{
-    http::{Connection, Request, Response},
+    http::{Connection, Request, Response, is_timeout},
     message::Kind,
     monitor::{Deleting, Id, Mark, Monitor, Whole},
     server::Server,
@@ -228,10 +228,7 @@ impl<'a> Caller<'a> {
     /// must answer.
     pub fn cut(&self, error: &io::Error, generation: u64, what: &str) {
         self.world.lost.fetch_add(1, Ordering::Relaxed);
-        let hangs = matches!(
-            error.kind(),
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
-        );
+        let hangs = is_timeout(error);
         let broken = error.kind() == io::ErrorKind::InvalidData;
         if broken || (hangs && self.world.still_at(generation)) {
             let what = format!("{what}: {error}");

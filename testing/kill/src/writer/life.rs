@@ -208,15 +208,11 @@ impl Writer<'_> {
     }
 
     /// The end of a stream, before or after that of its fork.
-    pub(super) fn end(&mut self, mut mine: Mine) -> Result<Slot, Abandoned> {
+    pub(super) fn end(&mut self, mine: Mine) -> Result<Slot, Abandoned> {
         self.caller.verify(&mine.live)?;
         let name = mine.live.name.clone();
         let tail = self.tail(&mine.live)?;
-        if let Some(fork) = mine.fork.take() {
-            self.end_with_fork(&mine, *fork)?;
-        } else {
-            self.delete(&mine.live)?;
-        }
+        self.end_family(mine)?;
         if self.chance.percent(50) {
             let looks = self.chance.between(3, 30);
             return Ok(Slot::Deleted { name, looks });
@@ -231,9 +227,13 @@ impl Writer<'_> {
         Ok(response.head.next().unwrap_or_default().to_owned())
     }
 
-    fn end_with_fork(&mut self, mine: &Mine, mut fork: Mine) -> Result<(), Abandoned> {
+    /// Deletes a stream and its forks, in either order.
+    fn end_family(&mut self, mut mine: Mine) -> Result<(), Abandoned> {
+        let Some(mut fork) = mine.fork.take() else {
+            return self.delete(&mine.live);
+        };
         if self.chance.percent(50) {
-            self.delete(&fork.live)?;
+            self.end_family(*fork)?;
             return self.delete(&mine.live);
         }
         self.delete(&mine.live)?;
@@ -248,7 +248,7 @@ impl Writer<'_> {
             self.wrong("PUT on a deleted source", &mine.live, &response);
         }
         self.caller.verify(&fork.live)?;
-        self.delete(&fork.live)?;
+        self.end_family(*fork)?;
         self.await_reclaim(&mine.live)
     }
 
