@@ -74,6 +74,13 @@ impl Monitor {
         self.incarnations[id.0 as usize].as_ref()
     }
 
+    /// Whether nobody asked for this incarnation's deletion. After that its name may stand for
+    /// another one, so that an answer says nothing about this one.
+    pub fn lives(&self, id: Id) -> bool {
+        self.get(id)
+            .is_some_and(|found| found.deleting == Deleting::No)
+    }
+
     fn get_mut(&mut self, id: Id) -> Option<&mut Incarnation> {
         self.incarnations[id.0 as usize].as_mut()
     }

@@ -246,7 +246,10 @@ impl Session<'_> {
             "{} by SSE from {}: {what}",
             self.live.name, self.place.token
         );
-        world.monitor().violation(what);
+        let mut monitor = world.monitor();
+        if monitor.lives(self.live.id) {
+            monitor.violation(what);
+        }
         None
     }
 }

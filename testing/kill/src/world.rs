@@ -14,7 +14,7 @@ use std::{
 use crate::{
     http::{Connection, Request, Response, is_timeout},
     message::Kind,
-    monitor::{Deleting, Id, Mark, Monitor, Whole},
+    monitor::{Id, Mark, Monitor, Whole},
     server::Server,
 };
 
@@ -283,6 +283,9 @@ impl<'a> Caller<'a> {
     ) -> Option<(Vec<u8>, Mark)> {
         let (status, body) = (response.head.status, &response.body);
         let mut monitor = self.world.monitor();
+        if !monitor.lives(live.id) {
+            return None;
+        }
         let wire = match status {
             200 => live.kind.wire(body),
             204 => Ok(Vec::new()),
@@ -314,10 +317,7 @@ impl<'a> Caller<'a> {
     /// A stream was said to be gone: only if somebody deleted it.
     pub fn gone(&self, live: &Live, status: u16) {
         let mut monitor = self.world.monitor();
-        let wanted = monitor
-            .get(live.id)
-            .is_none_or(|found| found.deleting != Deleting::No);
-        if !wanted {
+        if monitor.lives(live.id) {
             monitor.violation(format!("{} is {status}, and nobody deleted it", live.name));
         }
     }
