@@ -63,7 +63,15 @@ mod tests {
 
     #[test]
     fn vectors_of_the_format_document() {
-        for (name, slot) in [("", 0), ("a", 0x7C87 % 1024), ("123456789", 0x31C3 % 1024)] {
+        for (name, slot) in [
+            ("", 0),
+            ("a", 135),
+            ("123456789", 451),
+            ("user1", 938),
+            ("a/{user1}/x", 938),
+            ("a{}b", 382),
+            ("{a}{b}", 135),
+        ] {
             assert_eq!(slot_of(name), SlotId(slot), "{name}");
         }
     }

@@ -227,31 +227,56 @@ impl FrameHeader {
         Self::fields(fields).map(|header| (header, chain))
     }
 
-    /// What the bytes say, whether or not their checksum holds.
-    pub(super) fn fields(bytes: &[u8]) -> Option<Self> {
+    /// What identifies a frame, whether or not its checksum holds.
+    pub(super) fn identity(bytes: &[u8]) -> Option<Identity> {
+        Identity::take(&mut Decoder::starting_at(bytes, FRAME_MAGIC.len())).ok()
+    }
+
+    fn fields(bytes: &[u8]) -> Option<Self> {
         let mut from = Decoder::starting_at(bytes, FRAME_MAGIC.len());
-        let header = Self {
-            len: from.u32("").ok()?,
-            lsn: Lsn(from.u64("").ok()?),
-            segment: SegmentNumber(from.u64("").ok()?),
-            previous: Chain(from.u32("").ok()?),
-            records: from.u32("").ok()?,
-            kind: match from.u8("").ok()? {
-                KIND_DATA => FrameKind::Data,
-                KIND_SEAL => FrameKind::Seal,
-                KIND_CONTINUED => FrameKind::Continued,
-                _ => return None,
-            },
-            after_unsynced: match from.u8("").ok()? {
-                0 => false,
-                FLAG_AFTER_UNSYNCED => true,
-                _ => return None,
-            },
-            body_crc: {
-                from.u16("").ok()?;
-                from.u32("").ok()?
-            },
+        let identity = Identity::take(&mut from).ok()?;
+        let records = from.u32("records").ok()?;
+        let kind = match from.u8("a kind").ok()? {
+            KIND_DATA => FrameKind::Data,
+            KIND_SEAL => FrameKind::Seal,
+            KIND_CONTINUED => FrameKind::Continued,
+            _ => return None,
         };
-        Some(header)
+        let after_unsynced = match from.u8("flags").ok()? {
+            0 => false,
+            FLAG_AFTER_UNSYNCED => true,
+            _ => return None,
+        };
+        from.u16("zeros").ok()?;
+        Some(Self {
+            len: identity.len,
+            lsn: identity.lsn,
+            segment: identity.segment,
+            previous: identity.previous,
+            records,
+            kind,
+            after_unsynced,
+            body_crc: from.u32("a checksum").ok()?,
+        })
+    }
+}
+
+/// The part of a header that says which frame it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Identity {
+    pub len: u32,
+    pub lsn: Lsn,
+    pub segment: SegmentNumber,
+    pub previous: Chain,
+}
+
+impl Identity {
+    fn take(from: &mut Decoder<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            len: from.u32("a length")?,
+            lsn: Lsn(from.u64("an LSN")?),
+            segment: SegmentNumber(from.u64("a segment number")?),
+            previous: Chain(from.u32("a checksum")?),
+        })
     }
 }

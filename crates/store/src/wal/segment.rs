@@ -263,7 +263,7 @@ impl<'a> Cursor<'a> {
             return Ok(None);
         }
         let bytes = self.window.read(self.segment, self.at, FRAME_HEADER_LEN)?;
-        let begun = FrameHeader::fields(&bytes).filter(|header| {
+        let begun = FrameHeader::identity(&bytes).filter(|header| {
             header.segment == self.segment.header.number
                 || header.previous == self.chain
                 || header.lsn == self.next

@@ -320,3 +320,44 @@ fn t15_a_creation_that_was_interrupted_can_be_repeated_but_never_over_frames() {
         }
     }
 }
+
+#[test]
+fn t13_what_a_start_did_not_show_never_comes_back() {
+    for seed in 0..200 {
+        let disk = SimDisk::new(seed);
+        let mut wal = Wal::create(&env_on(&disk, seed), LOG, 1, SMALL).unwrap();
+        turns(&mut wal, u8::try_from(seed % 3).unwrap(), 100);
+        // The write fails although it was carried out, and so does undoing it.
+        disk.fail_next(FaultOp::Write, FaultError::Io, 0);
+        disk.fail_next(FaultOp::Sync, FaultError::Io, 0);
+        assert!(turn(&mut wal, &[append(99, 5)]).is_err());
+        let disk = disk.kill();
+        let (_, _, shown) = open(&env_on(&disk, seed), Lsn(0)).unwrap();
+        let disk = disk.crash();
+        let (_, _, later) = open(&env_on(&disk, seed), Lsn(0)).unwrap();
+        assert!(later == shown, "seed {seed}");
+    }
+}
+
+#[test]
+fn t31_a_lost_last_segment_is_noticed_though_rolling_to_it_was_interrupted() {
+    for n in 1.. {
+        let disk = SimDisk::new(n);
+        let mut wal = Wal::create(&env_on(&disk, n), LOG, 1, SMALL).unwrap();
+        turns(&mut wal, 3, 900);
+        disk.crash_after(n);
+        let rolled = turn(&mut wal, &[append(4, 900)]).is_ok();
+        let disk = disk.crash();
+        let env = env_on(&disk, n);
+        let (mut wal, ..) = open(&env, Lsn(0)).unwrap();
+        turn(&mut wal, &[append(5, 9)]).unwrap();
+        drop(wal);
+        let (_, infos) = scanned(&env, Some(Lsn(0))).unwrap();
+        disk.lose(path(infos.last().unwrap().segment.0));
+        assert!(is_missing(&open(&env, Lsn(0))), "cut at {n}");
+        if rolled {
+            assert!(n > 8);
+            break;
+        }
+    }
+}
