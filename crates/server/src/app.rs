@@ -1,0 +1,89 @@
+//! What all requests share: configuration, the engine once it is open, request ids.
+
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicU64, Ordering},
+};
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use millrace_core::Timestamp;
+use millrace_engine::Engine;
+use millrace_env::Env;
+use millrace_wire::{HttpFault, Problem, cursor};
+
+use crate::config::Config;
+
+/// The header that carries a request's id, both ways.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The longest id of a client that is taken over.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// Shared by all connections of all cores.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) config: Config,
+    pub(crate) env: Env,
+    /// Set once, when recovery is done.
+    engine: OnceLock<Engine>,
+    /// Tells the requests of one process from those of another in one log.
+    process: u64,
+    requests: AtomicU64,
+}
+
+impl App {
+    pub(crate) fn new(config: Config, env: Env) -> Self {
+        let process = env.rng.next() << 32;
+        Self {
+            config,
+            env,
+            engine: OnceLock::new(),
+            process,
+            requests: AtomicU64::new(0),
+        }
+    }
+
+    /// The engine, or the answer to who came too early.
+    pub(crate) fn engine(&self) -> Result<&Engine, Problem> {
+        self.engine.get().ok_or_else(|| {
+            let reason = "recovering".to_owned();
+            Problem::from(HttpFault::NotReady { reason })
+        })
+    }
+
+    /// From here on requests reach streams.
+    pub(crate) fn open(&self, engine: Engine) {
+        // Opening happens once; a second engine would have no shards.
+        let _ = self.engine.set(engine);
+    }
+
+    /// Why the server takes no work; empty when it does.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        match self.engine.get() {
+            None => vec!["recovering".to_owned()],
+            Some(engine) if engine.stopping().is_stopping() => vec!["stopping".to_owned()],
+            Some(engine) => engine.status().problems,
+        }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        Timestamp(self.env.clock.wall())
+    }
+
+    /// The cursor of an answer to a client that sent `client`.
+    pub(crate) fn cursor(&self, client: Option<u64>) -> u64 {
+        cursor::next(self.now(), client, self.env.rng.next())
+    }
+
+    /// The client's own id where it is fit for a log, else a new one.
+    pub(crate) fn request_id(&self, headers: &HeaderMap) -> HeaderValue {
+        let fit = |id: &&HeaderValue| {
+            (1..=REQUEST_ID_BYTES_MAX).contains(&id.len())
+                && id.as_bytes().iter().all(u8::is_ascii_graphic)
+        };
+        if let Some(id) = headers.get(REQUEST_ID).filter(fit) {
+            return id.clone();
+        }
+        let number = self.process | self.requests.fetch_add(1, Ordering::Relaxed) & 0xFFFF_FFFF;
+        HeaderValue::try_from(format!("{number:016x}")).expect("hexadecimal digits")
+    }
+}

@@ -1,0 +1,95 @@
+//! A page of a stream: sent at once when it is small, else read while it is sent.
+
+use bytes::{Bytes, BytesMut};
+use millrace_core::{ContentKind, Refusal};
+use millrace_engine::Batch;
+use millrace_wire::page::Page;
+
+use super::{
+    Broken,
+    pulled::{Pulled, Source},
+};
+use crate::answer::AnswerBody;
+
+/// Up to this many bytes a page is one piece: the answer leaves in one write.
+const SMALL_BYTES_MAX: u64 = 64 << 10;
+
+/// A page that is read while it is sent.
+pub(crate) type PageBody = Pulled<PageSource>;
+
+/// The page of `batch`. The first piece is read before the answer begins, so that bytes which cannot
+/// be read are an error with a status wherever possible (T81).
+pub(crate) async fn page(kind: ContentKind, mut batch: Batch) -> Result<AnswerBody, Refusal> {
+    let page = Page::new(kind, batch.len);
+    let len = page.content_length();
+    if len <= SMALL_BYTES_MAX {
+        let whole = whole(page, batch).await?;
+        return Ok(AnswerBody::Full(whole.into()));
+    }
+    let first = batch.chunk().await.transpose()?;
+    let source = PageSource {
+        page,
+        batch,
+        opening: Some(page.opening()),
+        first,
+        is_closed: false,
+    };
+    Ok(AnswerBody::Page(Pulled::new(source, Some(len))))
+}
+
+async fn whole(mut page: Page, mut batch: Batch) -> Result<Bytes, Refusal> {
+    let len = usize::try_from(page.content_length()).expect("a small page");
+    let opening = page.opening();
+    if opening.is_empty() {
+        return batch.collect().await;
+    }
+    let mut whole = BytesMut::with_capacity(len);
+    whole.extend_from_slice(&opening);
+    while let Some(chunk) = batch.chunk().await {
+        whole.extend_from_slice(&page.pass(chunk?));
+    }
+    whole.extend_from_slice(&page.closing());
+    Ok(whole.freeze())
+}
+
+/// Where a page that is being sent is.
+#[derive(Debug)]
+pub(crate) struct PageSource {
+    page: Page,
+    batch: Batch,
+    opening: Option<Bytes>,
+    first: Option<Bytes>,
+    is_closed: bool,
+}
+
+impl Source for PageSource {
+    async fn next(&mut self) -> Option<Result<Bytes, Broken>> {
+        // An empty piece would be a frame without meaning: it is passed over.
+        if let Some(opening) = self.opening.take().filter(|opening| !opening.is_empty()) {
+            return Some(Ok(opening));
+        }
+        if let Some(first) = self.first.take() {
+            return Some(Ok(self.page.pass(first)));
+        }
+        loop {
+            match self.batch.chunk().await {
+                Some(Ok(chunk)) => {
+                    let piece = self.page.pass(chunk);
+                    if !piece.is_empty() {
+                        return Some(Ok(piece));
+                    }
+                }
+                Some(Err(refusal)) => {
+                    tracing::error!(?refusal, "a page broke off while it was sent");
+                    return Some(Err(Broken("stored bytes cannot be read")));
+                }
+                None if self.is_closed => return None,
+                None => {
+                    self.is_closed = true;
+                    let closing = self.page.closing();
+                    return (!closing.is_empty()).then_some(Ok(closing));
+                }
+            }
+        }
+    }
+}

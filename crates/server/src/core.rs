@@ -1,0 +1,96 @@
+//! A core: one thread, one event loop, one shard, and the connections it was given.
+//!
+//! The loop reads everything that is readable; then the shard takes its turn (see the engine's
+//! `shard/task.rs`). An append for the own shard crosses no thread.
+
+use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
+
+use millrace_engine::Shard;
+use millrace_env::{Listener, sleep, timeout};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::{JoinSet, LocalSet},
+};
+
+use crate::{app::App, conn::Protocol, router::Router};
+
+/// How long to wait when connections cannot be accepted: out of descriptors, mostly.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What a core needs to know of the others.
+#[derive(Clone, Debug)]
+pub(crate) struct Signals {
+    /// From here on no connection is accepted, and those that are open end.
+    pub(crate) draining: watch::Receiver<bool>,
+    /// Dropped when this core has no connection left.
+    pub(crate) drained: mpsc::Sender<std::convert::Infallible>,
+}
+
+/// Runs `work` on this thread until it is done, as the owner of a runtime.
+pub(crate) fn on_this_thread<F: Future<Output = ()>>(work: F) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    LocalSet::new().block_on(&runtime, work);
+    Ok(())
+}
+
+/// Serves connections until the server drains, and the shard, when recovery has made it, to its end.
+pub(crate) async fn run<L: Listener>(
+    listener: L,
+    shard: oneshot::Receiver<Shard>,
+    app: Arc<App>,
+    signals: Signals,
+) {
+    let shard = tokio::task::spawn_local(async move {
+        // Without recovery there is no shard, and the server is about to end.
+        if let Ok(shard) = shard.await {
+            shard.run().await;
+        }
+    });
+    serve(listener, app, signals).await;
+    // A panic in the shard's loop was told by the panic hook; its stream owners are told too.
+    let _ = shard.await;
+}
+
+/// Serves connections until the server drains.
+pub(crate) async fn serve<L: Listener>(listener: L, app: Arc<App>, signals: Signals) {
+    let Signals { draining, drained } = signals;
+    let protocol = Rc::new(Protocol::new(app.config.times));
+    let router = Router::new(Arc::clone(&app));
+    let conns = RefCell::new(JoinSet::new());
+    let accept = async {
+        loop {
+            match listener.accept().await {
+                Ok((conn, _peer)) => {
+                    let (protocol, router) = (Rc::clone(&protocol), Rc::clone(&router));
+                    let draining = draining.clone();
+                    let serve = async move { protocol.serve(conn, router, draining).await };
+                    let mut conns = conns.borrow_mut();
+                    conns.spawn_local(serve);
+                    // What ended meanwhile is let go of.
+                    while conns.try_join_next().is_some() {}
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection cannot be accepted");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    };
+    let mut stop = draining.clone();
+    tokio::select! {
+        biased;
+        // A server that is gone stops too.
+        _ = stop.wait_for(|draining| *draining) => {}
+        () = accept => {}
+    }
+    drop(listener);
+    let mut conns = conns.into_inner();
+    let all = async { while conns.join_next().await.is_some() {} };
+    if timeout(app.config.times.drain, all).await.is_none() {
+        tracing::warn!(open = conns.len(), "connections are cut");
+        conns.shutdown().await;
+    }
+    drop(drained);
+}

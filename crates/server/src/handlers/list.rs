@@ -1,0 +1,37 @@
+//! GET of the listing: streams by name, in byte order, page after page (decision 36).
+
+use http::request::Parts;
+use millrace_engine::Listed;
+use millrace_wire::{ListQuery, Problem, listing};
+
+use crate::{
+    answer::{self, Answer},
+    app::App,
+};
+
+/// Answers GET of the listing.
+pub(crate) async fn list(app: &App, head: &Parts) -> Result<Answer, Problem> {
+    let engine = app.engine()?;
+    let query = ListQuery::parse(head.uri.query())?;
+    // One more than asked for tells whether there are more.
+    let mut listed = engine
+        .list(&query.prefix, query.after.as_deref(), query.limit + 1)
+        .await?;
+    let has_more = listed.len() > query.limit;
+    listed.truncate(query.limit);
+    let last = listed.last().filter(|_| has_more);
+    let reply = listing::reply(last.map(|last| &last.name));
+    Ok(answer::full(reply, listing::body(listed.iter().map(row))))
+}
+
+fn row(listed: &Listed) -> listing::Listed<'_> {
+    listing::Listed {
+        name: &listed.name,
+        content_type: &listed.content_type,
+        tail: listed.tail,
+        closed: listed.closed,
+        lifetime: listed.lifetime,
+        expires_at: listed.expires_at,
+        created_at: listed.created_at,
+    }
+}

@@ -1,0 +1,69 @@
+//! GET with `live=long-poll` (PROTOCOL 5.7): what is there, or what comes next.
+//!
+//! INVARIANT: a 204 names the offset where this reader stands, never a newer tail: bytes that came
+//! between the end of the wait and the answer are not skipped (T47).
+
+use std::time::Duration;
+
+use millrace_engine::{Changed, Reader, Stream};
+use millrace_env::timeout;
+use millrace_wire::{
+    Problem, ReadQuery,
+    cache::Mode,
+    outcome::{self, ReadEnd},
+};
+
+use super::read::{PageOf, begin};
+use crate::{
+    answer::{self, Answer},
+    app::App,
+};
+
+/// Answers a long-poll.
+pub(crate) async fn long_poll(
+    app: &App,
+    stream: &Stream,
+    query: ReadQuery,
+) -> Result<Answer, Problem> {
+    let mut reader = begin(stream, query.offset).await?;
+    reader.follow();
+    let wait = query.timeout.unwrap_or(app.config.long_poll_timeout);
+    let until = app.env.clock.mono() + wait;
+    let mut is_last = false;
+    let batch = loop {
+        let batch = reader.next(app.engine()?.options().read_bytes_max).await?;
+        if batch.len > 0 || batch.closed || (is_last && batch.up_to_date) {
+            break batch;
+        }
+        // One more look when the time is over: what came last is sent rather than announced.
+        is_last = !may_go_on(app, &mut reader, until).await;
+    };
+    let mode = if batch.len > 0 {
+        Mode::LongPoll {
+            cursor: query.cursor.is_some(),
+        }
+    } else {
+        Mode::TimedOut
+    };
+    let page = PageOf {
+        app,
+        head: &stream.head(),
+        concrete: query.offset.is_concrete(),
+        mode,
+        cursor: Some(app.cursor(query.cursor)),
+    };
+    if batch.len > 0 {
+        return Ok(page.answer(batch).await?);
+    }
+    let facts = page.facts(&batch, None);
+    Ok(answer::empty(outcome::read(ReadEnd::Nothing, facts)))
+}
+
+/// Waits; whether something happened that is worth another look, and one after that.
+async fn may_go_on(app: &App, reader: &mut Reader, until: Duration) -> bool {
+    let left = until.saturating_sub(app.env.clock.mono());
+    match timeout(left, reader.changed()).await {
+        Some(Changed::More | Changed::Closed | Changed::Gone) => true,
+        Some(Changed::Stopping) | None => false,
+    }
+}

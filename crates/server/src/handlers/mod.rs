@@ -1,0 +1,15 @@
+//! One file a verb, the same three steps in each: parse, call, answer.
+//!
+//! INVARIANT: nothing here judges what a shard judges; a refusal passes through to its one table in
+//! `millrace-wire`.
+
+pub(crate) mod append;
+pub(crate) mod create;
+pub(crate) mod delete;
+pub(crate) mod head;
+pub(crate) mod list;
+pub(crate) mod long_poll;
+pub(crate) mod options;
+pub(crate) mod read;
+pub(crate) mod sse;
+pub(crate) mod status;

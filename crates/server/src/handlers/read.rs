@@ -1,0 +1,162 @@
+//! GET: what is there (PROTOCOL 5.6). Live reads begin here and go on in `long_poll.rs` and `sse.rs`.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue, request::Parts};
+use millrace_core::{ContentKind, Lifetime, Refusal, StreamName};
+use millrace_engine::{Batch, From, Head, Reader, Stream};
+use millrace_wire::{
+    Live, OffsetArg, Problem, ReadQuery,
+    cache::{self, CacheFacts, Mode, Remaining},
+    etag::{self, PageEnd},
+    outcome::{self, ReadEnd, ReadFacts},
+};
+
+use super::{long_poll, sse};
+use crate::{
+    answer::{self, Answer},
+    app::App,
+    bodies,
+    config::Access,
+};
+
+/// Answers GET.
+pub(crate) async fn read(
+    app: &Arc<App>,
+    name: &StreamName,
+    head: &Parts,
+) -> Result<Answer, Problem> {
+    let engine = app.engine()?;
+    let query = ReadQuery::parse(head.uri.query(), &head.headers)?;
+    let stream = engine.open(name).await?;
+    match query.live {
+        Live::CatchUp if query.offset == OffsetArg::Now => Ok(tail(app, &stream).await?),
+        Live::CatchUp => catch_up(app, &stream, query, &head.headers).await,
+        Live::LongPoll => long_poll::long_poll(app, &stream, query).await,
+        Live::Sse => sse::sse(app, &stream, query, head.version).await,
+    }
+}
+
+/// A reader where the request asks for it. Whoever gets one has read: that renews the lifetime.
+pub(super) async fn begin(stream: &Stream, offset: OffsetArg) -> Result<Reader, Refusal> {
+    let from = match offset {
+        OffsetArg::Start => From::Start,
+        OffsetArg::Now => From::Tail,
+        OffsetArg::At(offset) => From::At(offset),
+    };
+    let reader = stream.read_from(from).await?;
+    stream.touch();
+    Ok(reader)
+}
+
+async fn catch_up(
+    app: &App,
+    stream: &Stream,
+    query: ReadQuery,
+    headers: &HeaderMap,
+) -> Result<Answer, Problem> {
+    let mut reader = begin(stream, query.offset).await?;
+    let batch = reader.next(app.engine()?.options().read_bytes_max).await?;
+    let mode = Mode::CatchUp {
+        now: false,
+        short: !batch.up_to_date,
+    };
+    let page = PageOf {
+        app,
+        head: &stream.head(),
+        concrete: query.offset.is_concrete(),
+        mode,
+        cursor: None,
+    };
+    let etag = page.etag(&batch);
+    if etag::is_not_modified(headers, &etag) {
+        let facts = page.facts(&batch, Some(etag));
+        return Ok(answer::empty(outcome::read(ReadEnd::NotModified, facts)));
+    }
+    Ok(page.answer(batch).await?)
+}
+
+/// `offset=now`: where the tail is, and never a byte of what came meanwhile (PROTOCOL 8).
+async fn tail(app: &App, stream: &Stream) -> Result<Answer, Refusal> {
+    stream.touch();
+    let head = stream.head();
+    let facts = ReadFacts {
+        content_type: &head.content_type,
+        next: head.tail,
+        up_to_date: true,
+        closed: head.closed,
+        cursor: None,
+        etag: None,
+        cache_control: cache::cache_control(CacheFacts {
+            mode: Mode::CatchUp {
+                now: true,
+                short: false,
+            },
+            concrete: false,
+            private: is_private(app),
+            remaining: remaining(app, &head),
+        }),
+    };
+    let body = match head.content_type.kind() {
+        ContentKind::Json => "[]",
+        ContentKind::Text | ContentKind::Binary => "",
+    };
+    Ok(answer::full(outcome::read(ReadEnd::Page, facts), body))
+}
+
+/// What the headers of a page are made from, beside the page.
+pub(super) struct PageOf<'a> {
+    pub(super) app: &'a App,
+    pub(super) head: &'a Head,
+    /// Whether the request named one position for ever.
+    pub(super) concrete: bool,
+    pub(super) mode: Mode,
+    pub(super) cursor: Option<u64>,
+}
+
+impl PageOf<'_> {
+    pub(super) fn etag(&self, batch: &Batch) -> HeaderValue {
+        let end = PageEnd::new(batch.up_to_date, batch.closed);
+        etag::etag(self.head.id, batch.from, batch.next, end)
+    }
+
+    pub(super) fn facts(&self, batch: &Batch, etag: Option<HeaderValue>) -> ReadFacts<'_> {
+        ReadFacts {
+            content_type: &self.head.content_type,
+            next: batch.next,
+            up_to_date: batch.up_to_date,
+            closed: batch.closed,
+            cursor: self.cursor.filter(|_| !batch.closed),
+            etag,
+            cache_control: cache::cache_control(CacheFacts {
+                mode: self.mode,
+                concrete: self.concrete,
+                private: is_private(self.app),
+                remaining: remaining(self.app, self.head),
+            }),
+        }
+    }
+
+    /// 200 with the page.
+    pub(super) async fn answer(&self, batch: Batch) -> Result<Answer, Refusal> {
+        let etag = self.etag(&batch);
+        let reply = outcome::read(ReadEnd::Page, self.facts(&batch, Some(etag)));
+        let body = bodies::page(self.head.content_type.kind(), batch).await?;
+        Ok(answer::with_body(reply, body))
+    }
+}
+
+fn is_private(app: &App) -> bool {
+    matches!(app.config.access, Access::Key(_))
+}
+
+/// How long an answer may be kept: never beyond the stream's life.
+fn remaining(app: &App, head: &Head) -> Remaining {
+    let left = |at: millrace_core::Timestamp| at.get().saturating_sub(app.now().get()) / 1000;
+    match (head.lifetime, head.expires_at) {
+        (Lifetime::Ttl(seconds), None) => Remaining::Sliding(seconds),
+        (Lifetime::Ttl(_), Some(at)) => Remaining::Sliding(left(at)),
+        (_, Some(at)) => Remaining::Until(left(at)),
+        (_, None) => Remaining::Unlimited,
+    }
+}

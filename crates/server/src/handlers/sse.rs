@@ -1,0 +1,57 @@
+//! GET with `live=sse` (PROTOCOL 5.8). The events are made in `bodies/events.rs`.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Version, header};
+use millrace_engine::Stream;
+use millrace_wire::{
+    Problem, ReadQuery,
+    cache::Mode,
+    outcome::{self, ReadEnd},
+};
+
+use super::read::{PageOf, begin};
+use crate::{
+    answer::{self, Answer, AnswerBody},
+    app::App,
+    bodies::Events,
+};
+
+/// Answers with events.
+pub(crate) async fn sse(
+    app: &Arc<App>,
+    stream: &Stream,
+    query: ReadQuery,
+    version: Version,
+) -> Result<Answer, Problem> {
+    let mut reader = begin(stream, query.offset).await?;
+    let head = stream.head();
+    if query.reconnects && head.closed && reader.offset() == head.tail {
+        return ended(app, stream, reader.next(1).await?);
+    }
+    reader.follow();
+    let kind = head.content_type.kind();
+    let stopping = app.engine()?.stopping();
+    let body = Events::body(Arc::clone(app), reader, stopping, kind, query.cursor);
+    let mut answer = answer::with_body(outcome::sse(kind), AnswerBody::Events(body));
+    if version <= Version::HTTP_11 {
+        // The server ends this connection; who does not know that may lose the last events to a
+        // reset (T49).
+        let close = HeaderValue::from_static("close");
+        answer.headers_mut().insert(header::CONNECTION, close);
+    }
+    Ok(answer)
+}
+
+/// An EventSource comes back to the end of a closed stream: only 204 makes it stop.
+fn ended(app: &App, stream: &Stream, batch: millrace_engine::Batch) -> Result<Answer, Problem> {
+    let page = PageOf {
+        app,
+        head: &stream.head(),
+        concrete: false,
+        mode: Mode::TimedOut,
+        cursor: None,
+    };
+    let facts = page.facts(&batch, None);
+    Ok(answer::empty(outcome::read(ReadEnd::Nothing, facts)))
+}

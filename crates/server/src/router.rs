@@ -1,0 +1,214 @@
+//! From a request to a handler, and what every answer has in common.
+//!
+//! One match over paths and methods, written by hand: the routes fit on a screen, and nothing in
+//! between rewrites a path (T99).
+
+use std::{
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    rc::Rc,
+    sync::Arc,
+    task::Poll,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header, request::Parts};
+use http_body::Body;
+use hyper::body::Incoming;
+use millrace_core::StreamName;
+use millrace_wire::{
+    HttpFault, Problem,
+    cors::{self, READ_METHODS, STREAM_METHODS},
+    path,
+};
+
+use crate::{
+    answer::{self, Answer, AnswerBody},
+    app::{App, REQUEST_ID},
+    config::{Access, Origins},
+    conn::Service,
+    handlers,
+};
+
+/// Where a path leads.
+#[derive(Debug, PartialEq, Eq)]
+enum Route {
+    Stream(StreamName),
+    Listing,
+    Health,
+    Ready,
+}
+
+impl Route {
+    fn parse(path: &str) -> Result<Self, Problem> {
+        match path {
+            "/health" => Ok(Self::Health),
+            "/ready" => Ok(Self::Ready),
+            path::LISTING => Ok(Self::Listing),
+            _ => match path::stream_name(path) {
+                Some(name) => Ok(Self::Stream(name?)),
+                None => Err(HttpFault::NoRoute.into()),
+            },
+        }
+    }
+}
+
+/// Answers the requests of one core's connections.
+#[derive(Debug)]
+pub(crate) struct Router {
+    app: Arc<App>,
+}
+
+impl Router {
+    pub(crate) fn new(app: Arc<App>) -> Rc<Self> {
+        Rc::new(Self { app })
+    }
+}
+
+impl Service for Router {
+    type Body = AnswerBody;
+
+    async fn answer(self: Rc<Self>, request: Request<Incoming>) -> Response<AnswerBody> {
+        answer(&self.app, request).await
+    }
+}
+
+/// Answers one request, whatever happens on the way.
+async fn answer<B>(app: &Arc<App>, request: Request<B>) -> Answer
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let (head, body) = request.into_parts();
+    let id = app.request_id(&head.headers);
+    let start = app.env.clock.mono();
+    let mut answer = match unwinding(dispatch(app, &head, body)).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(problem)) => answer::problem(&problem),
+        Err(Panicked) => answer::problem(&HttpFault::Internal.into()),
+    };
+    finish(app, &head.headers, &mut answer, id.clone());
+    let took = app.env.clock.mono().saturating_sub(start);
+    log(&head, &answer, &id, took);
+    answer
+}
+
+async fn dispatch<B>(app: &Arc<App>, head: &Parts, body: B) -> Result<Answer, Problem>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let path = head.uri.path();
+    if head.method == Method::OPTIONS {
+        let is_stream = path.starts_with(path::STREAM_PREFIX);
+        let methods = if is_stream { STREAM_METHODS } else { READ_METHODS };
+        return Ok(handlers::options::options(methods));
+    }
+    let route = Route::parse(path);
+    if !matches!(route, Ok(Route::Health | Route::Ready)) {
+        authorize(&app.config.access, &head.headers)?;
+    }
+    match route? {
+        Route::Stream(name) => stream(app, name, head, body).await,
+        Route::Listing => match head.method {
+            Method::GET | Method::HEAD => handlers::list::list(app, head).await,
+            _ => Err(not_allowed(READ_METHODS)),
+        },
+        Route::Health => match head.method {
+            Method::GET | Method::HEAD => Ok(handlers::status::health()),
+            _ => Err(not_allowed(READ_METHODS)),
+        },
+        Route::Ready => match head.method {
+            Method::GET | Method::HEAD => Ok(handlers::status::ready(app)),
+            _ => Err(not_allowed(READ_METHODS)),
+        },
+    }
+}
+
+async fn stream<B>(
+    app: &Arc<App>,
+    name: StreamName,
+    head: &Parts,
+    body: B,
+) -> Result<Answer, Problem>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    match head.method {
+        Method::GET => handlers::read::read(app, &name, head).await,
+        Method::POST => handlers::append::append(app, &name, head, body).await,
+        Method::PUT => handlers::create::create(app, name, head, body).await,
+        Method::HEAD => handlers::head::head(app, &name).await,
+        Method::DELETE => handlers::delete::delete(app, &name).await,
+        _ => Err(not_allowed(STREAM_METHODS)),
+    }
+}
+
+fn not_allowed(allow: &'static str) -> Problem {
+    HttpFault::Method { allow }.into()
+}
+
+fn authorize(access: &Access, headers: &HeaderMap) -> Result<(), Problem> {
+    let Access::Key(key) = access else {
+        return Ok(());
+    };
+    let shown = headers.get(header::AUTHORIZATION).and_then(bearer);
+    match shown {
+        Some(shown) if key.is(shown) => Ok(()),
+        _ => Err(HttpFault::Unauthorized.into()),
+    }
+}
+
+/// What follows `Bearer`, whatever its case.
+fn bearer(value: &HeaderValue) -> Option<&[u8]> {
+    const SCHEME: &[u8] = b"bearer ";
+    let (scheme, token) = value.as_bytes().split_at_checked(SCHEME.len())?;
+    scheme
+        .eq_ignore_ascii_case(SCHEME)
+        .then(|| token.trim_ascii())
+}
+
+/// What every answer carries.
+fn finish(app: &App, request: &HeaderMap, answer: &mut Answer, id: HeaderValue) {
+    let headers = answer.headers_mut();
+    cors::add_security(headers);
+    let origins = &app.config.origins;
+    match origins.allowed(request.get(header::ORIGIN)) {
+        Some(origin) => cors::add_origin(headers, origin),
+        None => {
+            debug_assert_ne!(*origins, Origins::Any, "any origin is allowed");
+            headers.append(header::VARY, HeaderValue::from_static("origin"));
+        }
+    }
+    headers.insert(REQUEST_ID, id);
+}
+
+fn log(head: &Parts, answer: &Answer, id: &HeaderValue, took: std::time::Duration) {
+    let (method, path, status) = (&head.method, head.uri.path(), answer.status().as_u16());
+    let id = id.to_str().unwrap_or_default();
+    if answer.status().is_server_error() {
+        tracing::warn!(%method, path, status, request = id, ?took, "request failed");
+    } else {
+        tracing::debug!(%method, path, status, request = id, ?took, "request");
+    }
+}
+
+/// A request's future panicked. The panic itself was told by the panic hook.
+#[derive(Debug)]
+struct Panicked;
+
+/// Runs `future`; a panic in it ends it alone, not the connection and not the core.
+async fn unwinding<F: Future>(future: F) -> Result<F::Output, Panicked> {
+    let mut future = pin!(future);
+    std::future::poll_fn(move |cx| {
+        // What a request shares with others is behind locks that keep it whole.
+        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(done)) => Poll::Ready(Ok(done)),
+            Err(_) => Poll::Ready(Err(Panicked)),
+        }
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,219 @@
+//! Starts and ends a server: threads, recovery, draining.
+//!
+//! The port listens at once. Recovery runs on a thread of its own; until it is done requests for
+//! streams are answered 503 and `/ready` says so.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use millrace_engine::{Engine, OpenError, Opened, Options, Shard};
+use millrace_env::{Env, sleep, tasks};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::{
+    app::App,
+    config::Config,
+    core::{self, Signals},
+    front::{self, Inlet, Outlet},
+};
+
+/// How often [`Server::poisoned`] looks.
+const POISON_LOOK: Duration = Duration::from_millis(250);
+
+/// What a server is made from.
+#[derive(Debug)]
+pub struct Setup {
+    /// Where it listens.
+    pub socket: TcpListener,
+    /// The outside world, the data directory included.
+    pub env: Env,
+    /// The engine's configuration; its number of shards is the number of cores.
+    pub engine: Options,
+    /// The server's.
+    pub config: Config,
+}
+
+/// A running server. Dropping it without [`Self::stop`] leaves its threads running.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    app: Arc<App>,
+    draining: watch::Sender<bool>,
+    drained: mpsc::Receiver<std::convert::Infallible>,
+    opened: Option<oneshot::Receiver<Result<(), OpenError>>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// How a server ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// Everything that was under way is done, flushed and marked as such.
+    Clean,
+    /// Recovery was still running: nothing was served yet, and nothing is lost.
+    DuringRecovery,
+    /// Recovery failed.
+    NeverOpened,
+}
+
+impl Server {
+    /// Starts one. It listens when this returns; [`Self::opened`] tells when it is ready.
+    pub fn start(setup: Setup) -> io::Result<Self> {
+        let Setup {
+            socket,
+            env,
+            engine,
+            config,
+        } = setup;
+        let address = socket.local_addr()?;
+        let app = Arc::new(App::new(config, env.clone()));
+        let draining = watch::Sender::new(false);
+        let (alive, drained) = mpsc::channel(1);
+        let signals = Signals {
+            draining: draining.subscribe(),
+            drained: alive,
+        };
+        let mut threads = Vec::new();
+        let mut cores = Vec::new();
+        let mut shards = Vec::new();
+        for number in 0..engine.shards {
+            let (outlet, inlet) = front::way();
+            let (shard, its_shard) = oneshot::channel();
+            threads.push(core_thread(number, inlet, its_shard, &app, &signals)?);
+            cores.push(outlet);
+            shards.push(shard);
+        }
+        threads.push(front_thread(socket, cores, &app, signals)?);
+        let (tell, opened) = oneshot::channel();
+        let opening = Arc::clone(&app);
+        threads.push(tasks::thread("millrace-open", move || {
+            // Whoever started the server may not care.
+            let _ = tell.send(open(&opening, env, engine, shards));
+        })?);
+        let opened = Some(opened);
+        Ok(Self {
+            address,
+            app,
+            draining,
+            drained,
+            opened,
+            threads,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The engine, once it is open.
+    pub fn engine(&self) -> Option<Engine> {
+        self.app.engine().ok().cloned()
+    }
+
+    /// Waits until recovery is done, or has failed. Waits for ever when asked again.
+    pub async fn opened(&mut self) -> Result<(), OpenError> {
+        let Some(opened) = &mut self.opened else {
+            return std::future::pending().await;
+        };
+        let result = opened.await;
+        self.opened = None;
+        result.unwrap_or_else(|_| {
+            let what = "recovery panicked; this is a defect".to_owned();
+            Err(OpenError::Store(millrace_store::StoreError::Corrupt { what }))
+        })
+    }
+
+    /// Waits until a shard takes no more writes; says why.
+    pub async fn poisoned(&self) -> Vec<String> {
+        loop {
+            if let Some(engine) = self.engine() {
+                let status = engine.status();
+                if !status.ready {
+                    return status.problems;
+                }
+            }
+            sleep(POISON_LOOK).await;
+        }
+    }
+
+    /// Ends it: accepts no more, ends live reads with an offset to go on from, finishes what is
+    /// under way or cuts it after [`crate::config::Times::drain`], flushes.
+    pub async fn stop(mut self) -> Stopped {
+        self.draining.send_replace(true);
+        let Some(engine) = self.engine() else {
+            let failed = self.opened.is_none();
+            return if failed {
+                Stopped::NeverOpened
+            } else {
+                Stopped::DuringRecovery
+            };
+        };
+        engine.stop_readers();
+        // Nobody sends; the end of the last sender is the news.
+        while self.drained.recv().await.is_some() {}
+        engine.shutdown().await;
+        drop(engine);
+        let threads = std::mem::take(&mut self.threads);
+        tasks::blocking(move || {
+            for thread in threads {
+                // A panic of a thread was told by the panic hook.
+                let _ = thread.join();
+            }
+        })
+        .await;
+        Stopped::Clean
+    }
+}
+
+fn core_thread(
+    number: u16,
+    inlet: Inlet,
+    shard: oneshot::Receiver<Shard>,
+    app: &Arc<App>,
+    signals: &Signals,
+) -> io::Result<JoinHandle<()>> {
+    let (app, signals) = (Arc::clone(app), signals.clone());
+    tasks::thread(&format!("millrace-{number}"), move || {
+        runs(core::on_this_thread(core::run(inlet, shard, app, signals)));
+    })
+}
+
+fn front_thread(
+    socket: TcpListener,
+    cores: Vec<Outlet>,
+    app: &Arc<App>,
+    signals: Signals,
+) -> io::Result<JoinHandle<()>> {
+    let app = Arc::clone(app);
+    tasks::thread("millrace-front", move || {
+        runs(core::on_this_thread(front::run(socket, cores, app, signals)));
+    })
+}
+
+/// A thread without an event loop does nothing, and has to say so.
+fn runs(result: io::Result<()>) {
+    if let Err(error) = result {
+        tracing::error!(%error, "an event loop cannot be started; out of descriptors or memory");
+    }
+}
+
+/// Recovers, then gives every core its shard and lets requests through.
+fn open(
+    app: &App,
+    env: Env,
+    options: Options,
+    cores: Vec<oneshot::Sender<Shard>>,
+) -> Result<(), OpenError> {
+    let Opened { engine, shards } = millrace_engine::open(env, options)?;
+    for (core, shard) in cores.into_iter().zip(shards) {
+        // A core ends early only when the server drains; then nobody will ask this shard.
+        let _ = core.send(shard);
+    }
+    app.open(engine);
+    Ok(())
+}
