@@ -20,7 +20,7 @@
 
 mod apply;
 pub(crate) mod commit;
-mod fault;
+pub(crate) mod fault;
 mod manifest;
 mod overlay;
 pub(crate) mod paged;
@@ -166,6 +166,15 @@ impl Catalog {
             ))),
             Err(error) => Err(Fault::from(error).explain(file.fault())),
         }
+    }
+
+    /// Changes tables past all rules, for tests of what finds that.
+    #[cfg(test)]
+    pub(crate) fn tamper(&self, with: &dyn Fn(&redb::WriteTransaction)) {
+        let opened = self.shared.reopen(Access::Write).unwrap();
+        let tx = opened.db.begin_write().unwrap();
+        with(&tx);
+        tx.commit().unwrap();
     }
 
     /// Answers a question from the last commit.

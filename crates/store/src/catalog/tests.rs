@@ -6,7 +6,7 @@ use millrace_core::{
     Event, FilePos, Generation, Lsn, ProducerId, SegmentId, SlotId, StreamId, StreamPos, Timestamp,
     stream::{ProducerState, StreamState, apply},
 };
-use millrace_env::{Disk, Env, Fault, FaultError, FaultOp, Rng, SimDisk};
+use millrace_env::{Env, Fault, FaultError, FaultOp, Rng, SimDisk};
 use proptest::prelude::*;
 
 use super::{CATALOG_FILE, Catalog, Commit, Manifest, Replaced, row};

@@ -19,7 +19,7 @@ mod cleanup;
 pub(crate) mod file;
 pub(crate) mod format;
 pub(crate) mod index;
-mod read;
+pub(crate) mod read;
 mod registry;
 pub(crate) mod writer;
 

@@ -1,0 +1,209 @@
+//! A directory that is whole passes, and one that is not is told apart.
+
+use std::path::Path;
+
+use millrace_core::{Event, StreamId, Timestamp};
+use millrace_env::{OpenMode, Rng, SimDisk};
+
+use super::{Lock, Severity, lock, run};
+use crate::{
+    StoreError,
+    catalog::CATALOG_FILE,
+    dump::Format,
+    segment::segment_path,
+    testkit::{LOG, Store, Streams, sim_env},
+    wal::{Wal, WalOptions},
+};
+
+/// A store with packs, own segments, holes and a log.
+fn store(seed: u64) -> (std::sync::Arc<SimDisk>, Streams) {
+    let disk = SimDisk::new(seed);
+    let env = sim_env(&disk, seed);
+    let rng = Rng::from_seed(seed);
+    let store = Store::open(&env).unwrap();
+    let options = WalOptions {
+        segment_bytes: 64 << 10,
+        reserve: false,
+    };
+    let mut log = Wal::create(&env, LOG, 1, options).unwrap();
+    let mut streams = Streams::default();
+    for _ in 0..6 {
+        streams.churn(&rng, 15);
+        let frame = log.encode(&[Event::Touched {
+            stream: *streams.live.keys().next().unwrap(),
+            deadline: Timestamp(7),
+        }]);
+        log.prepare(frame.bytes.len() as u64, false).unwrap();
+        log.write(&frame).unwrap();
+        log.sync().unwrap();
+        store.flush(&streams.freeze()).unwrap();
+        streams.flushed();
+    }
+    drop(store);
+    (disk, streams)
+}
+
+#[test]
+fn a_whole_directory_passes_and_is_not_changed() {
+    let (disk, streams) = store(1);
+    let before = (disk.content(CATALOG_FILE), disk.io_count());
+    let report = run(&sim_env(&disk, 1), Lock::Held).unwrap();
+    assert_eq!(report.findings, []);
+    assert_eq!(report.streams, streams.live.len() as u64);
+    let bytes: usize = streams.live.values().map(|model| model.bytes.len()).sum();
+    assert_eq!(report.bytes, bytes as u64);
+    assert_eq!((disk.content(CATALOG_FILE), disk.io_count()), before);
+}
+
+#[test]
+fn a_directory_in_use_is_refused() {
+    let (disk, _) = store(2);
+    let env = sim_env(&disk, 2);
+    let held = lock(&env).unwrap();
+    assert!(matches!(run(&env, Lock::Take), Err(StoreError::Locked)));
+    drop(held);
+    assert!(run(&env, Lock::Take).unwrap().is_whole());
+}
+
+#[test]
+fn t26_every_flipped_bit_of_a_named_segment_is_found() {
+    let (disk, _) = store(3);
+    let catalog = crate::Catalog::open_read_only(&sim_env(&disk, 3), 1 << 20).unwrap();
+    let row = catalog.segments().unwrap()[0];
+    drop(catalog);
+    let rng = Rng::from_seed(3);
+    for round in 0..60 {
+        let disk = disk.copy(round);
+        disk.flip_bit(segment_path(row.id), rng.below(row.len), 4);
+        let report = run(&sim_env(&disk, 3), Lock::Take).unwrap();
+        let errors = report
+            .findings
+            .iter()
+            .filter(|f| f.severity == Severity::Error);
+        let files: Vec<_> = errors.map(|finding| finding.file.clone()).collect();
+        assert_eq!(files, [segment_path(row.id).display().to_string()]);
+    }
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let (disk, _) = store(4);
+    let catalog = crate::Catalog::open_read_only(&sim_env(&disk, 4), 1 << 20).unwrap();
+    let id = catalog.segments().unwrap()[0].id;
+    drop(catalog);
+    for lost in [segment_path(id), LOG.dir(), CATALOG_FILE.into()] {
+        let disk = disk.copy(1);
+        disk.lose(&lost);
+        let report = run(&sim_env(&disk, 4), Lock::Take).unwrap();
+        assert!(!report.is_whole());
+        let path = lost.display().to_string();
+        assert!(
+            report.findings.iter().any(|finding| finding.file == path),
+            "{report:?}"
+        );
+    }
+}
+
+#[test]
+fn leftovers_of_a_crash_are_no_errors() {
+    let (disk, _) = store(5);
+    let env = sim_env(&disk, 5);
+    for name in ["00000000000000aa.seg", "00000000000000ab.tmp", "notes.txt"] {
+        env.disk
+            .open(&Path::new("segments").join(name), OpenMode::CreateNew)
+            .unwrap();
+    }
+    let report = run(&env, Lock::Take).unwrap();
+    assert!(report.is_whole());
+    let severities: Vec<_> = report
+        .findings
+        .iter()
+        .map(|finding| finding.severity)
+        .collect();
+    assert_eq!(
+        severities,
+        [Severity::Note, Severity::Note, Severity::Warning]
+    );
+    let mut out = Vec::new();
+    report.write(Format::Json, &mut out).unwrap();
+    let out = String::from_utf8(out).unwrap();
+    assert_eq!(out.lines().count(), 4);
+    assert!(
+        out.lines()
+            .all(|line| line.starts_with('{') && line.ends_with('}'))
+    );
+}
+
+#[test]
+fn tables_that_disagree_are_found() {
+    let (disk, streams) = store(6);
+    let some: StreamId = *streams.live.keys().next().unwrap();
+    let damages: [(&str, &dyn Fn(&redb::WriteTransaction)); 5] = [
+        ("not found by its name", &|tx| {
+            let name = streams.live[&some].state.config.name.as_str();
+            let mut names = tx.open_table(crate::catalog::tables::NAMES).unwrap();
+            names.remove(name.as_bytes()).unwrap();
+        }),
+        ("which is not there", &|tx| {
+            let mut rows = tx.open_table(crate::catalog::tables::STREAMS).unwrap();
+            rows.remove(some.get()).unwrap();
+        }),
+        ("expiry index", &|tx| {
+            let mut expiry = tx.open_table(crate::catalog::tables::EXPIRY).unwrap();
+            expiry.insert((5, some.get()), ()).unwrap();
+        }),
+        ("fork index", &|tx| {
+            let mut forks = tx.open_table(crate::catalog::tables::FORKS).unwrap();
+            forks.insert((some.get(), 7), ()).unwrap();
+        }),
+        ("as live", &|tx| {
+            let mut rows = tx.open_table(crate::catalog::tables::SEGMENTS).unwrap();
+            let id = redb::ReadableTable::first(&rows)
+                .unwrap()
+                .unwrap()
+                .0
+                .value();
+            rows.insert(id, (1, 1, 1)).unwrap();
+        }),
+    ];
+    for (what, damage) in damages {
+        let disk = disk.copy(1);
+        let env = sim_env(&disk, 6);
+        crate::Catalog::open(&env, 1 << 20).unwrap().tamper(damage);
+        let report = run(&env, Lock::Take).unwrap();
+        let found = report
+            .findings
+            .iter()
+            .any(|finding| finding.what.contains(what));
+        assert!(found, "{what}: {:?}", report.findings);
+        assert!(!report.is_whole());
+    }
+}
+
+#[test]
+fn an_extent_that_leads_to_the_wrong_place_is_found() {
+    let (disk, streams) = store(7);
+    let env = sim_env(&disk, 7);
+    let catalog = crate::Catalog::open(&env, 1 << 20).unwrap();
+    let rich = streams
+        .live
+        .values()
+        .find(|model| model.bytes.len() > 100)
+        .unwrap();
+    let mut extent = catalog.extents(rich.state.id).unwrap()[0];
+    extent.data.0 += 1;
+    catalog.tamper(&|tx| {
+        let mut extents = tx.open_table(crate::catalog::tables::EXTENTS).unwrap();
+        let key = (extent.stream.get(), extent.from.get());
+        extents
+            .insert(key, &crate::catalog::tables::extent_row(&extent)[..])
+            .unwrap();
+    });
+    drop(catalog);
+    let report = run(&env, Lock::Take).unwrap();
+    let found = report
+        .findings
+        .iter()
+        .any(|f| f.what.contains("was not written here"));
+    assert!(found, "{:?}", report.findings);
+}
