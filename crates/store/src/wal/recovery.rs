@@ -4,7 +4,8 @@
 //! left open: the frames of which nothing proves that they were synced are written once more as
 //! they are, followed by a seal over whatever is behind them, and synced; only then do they count
 //! as durable. (After a failed sync, reads may show bytes that the disk does not hold.) The log goes
-//! on in a fresh segment.
+//! on in a fresh segment. Last, what the catalog does not have is read again and replayed: so a
+//! damaged log replays nothing, and who replays may build on what it is given, a flush included.
 //!
 //! Every step leaves a log that opens to the same frames: what is written over a frame is the same
 //! frame, and a torn seal is torn like any frame (T16).
@@ -20,8 +21,8 @@ use super::{
     LogId, Recovery, WalOptions,
     format::{Chain, FRAME_HEADER_LEN, FrameKind, SEGMENT_HEADER_BYTES, SegmentNumber},
     frame::{self, Place},
-    scan::{Closed, LastSegment, Listing, walk},
-    segment::{Rest, Segment},
+    scan::{Closed, LastSegment, Listing, read_frames, walk},
+    segment::{Cursor, Rest, Segment},
     spare::{Spare, spare_path},
     writer::{Active, Note, Wal},
 };
@@ -58,8 +59,8 @@ impl Wal {
         Ok(wal)
     }
 
-    /// Opens a log: verifies all of it, gives every frame above `after` to `replay` in order, and
-    /// makes it writable. `after` is the LSN up to which the catalog holds its content; it is never
+    /// Opens a log: verifies all of it, makes it writable, and gives every frame above `after` to
+    /// `replay` in order, each durable by then. `after` is the LSN up to which the catalog holds its content; it is never
     /// beyond the log's end, because a flush comes after the sync of what it takes.
     ///
     /// Nothing is changed before all is verified. When there is no space for a fresh segment the log
@@ -73,17 +74,9 @@ impl Wal {
         replay: &mut dyn FnMut(Lsn, Vec<Event>) -> Result<(), StoreError>,
     ) -> Result<(Self, Recovery), StoreError> {
         let listing = Listing::read(env, log)?;
-        let mut frames = 0;
-        let walked = walk(env, log, Some(after), &listing, &mut |_, raw, events| {
-            let lsn = raw.header.lsn;
-            if raw.header.kind == FrameKind::Seal || lsn <= after {
-                return Ok(());
-            }
-            frames += 1;
-            replay(lsn, events)
-        })?;
-        let recovery = Recovery {
-            frames,
+        let walked = walk(env, log, Some(after), &listing, &mut |_, _, _| Ok(()))?;
+        let mut recovery = Recovery {
+            frames: 0,
             last: Lsn(walked.last.next.get().saturating_sub(1)),
             torn_bytes: match walked.last.rest {
                 Rest::Clean => 0,
@@ -94,6 +87,13 @@ impl Wal {
         let mut wal = Self::unopened(env, log, boot_epoch, options);
         wal.closed = walked.closed.into();
         wal.go_on_from(walked.last, listing)?;
+        for closed in wal
+            .closed
+            .iter()
+            .filter(|closed| closed.next.get() > after.get().saturating_add(1))
+        {
+            recovery.frames += replay_segment(env, log, *closed, after, replay)?;
+        }
         Ok((wal, recovery))
     }
 
@@ -229,6 +229,30 @@ impl Wal {
         }
         Ok(())
     }
+}
+
+/// Reads a verified segment again and replays what lies above `after`; how many frames that was.
+fn replay_segment(
+    env: &Env,
+    log: LogId,
+    closed: Closed,
+    after: Lsn,
+    replay: &mut dyn FnMut(Lsn, Vec<Event>) -> Result<(), StoreError>,
+) -> Result<u64, StoreError> {
+    let segment = Segment::open(env, log, closed.number, OpenMode::Read)?;
+    let mut cursor = Cursor::new(&segment);
+    let mut frames = 0;
+    read_frames(&segment, &mut cursor, &mut |_, raw, events| {
+        if raw.header.kind != FrameKind::Data || raw.header.lsn <= after {
+            return Ok(());
+        }
+        frames += 1;
+        replay(raw.header.lsn, events)
+    })?;
+    let whole = cursor.sealed && cursor.next == closed.next;
+    whole
+        .then_some(frames)
+        .ok_or_else(|| segment.corrupt(cursor.at, "it changed while it was read"))
 }
 
 /// Where a segment ended, with its seal.

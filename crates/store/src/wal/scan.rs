@@ -254,7 +254,7 @@ fn read_last(segment: Segment, sink: Sink<'_>) -> Result<LastSegment, StoreError
     })
 }
 
-fn read_frames(
+pub(super) fn read_frames(
     segment: &Segment,
     cursor: &mut Cursor<'_>,
     sink: Sink<'_>,

@@ -83,7 +83,8 @@ fn t26_no_flipped_byte_changes_what_is_replayed() {
         let last = infos.last().unwrap();
         for number in first.0..=last.segment.0 {
             let len = disk.content(path(number)).len() as u64;
-            for at in 0..len {
+            // Of the header's zeros a few are enough.
+            for at in (0..len).filter(|at| !(68..4092).contains(at) || at % 16 == 0) {
                 let bit = u8::try_from(at % 8).unwrap();
                 disk.flip_bit(path(number), at, bit);
                 let what = format!("segment {number} byte {at} bit {bit}");

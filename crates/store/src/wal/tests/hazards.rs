@@ -361,3 +361,38 @@ fn t31_a_lost_last_segment_is_noticed_though_rolling_to_it_was_interrupted() {
         }
     }
 }
+
+#[test]
+fn t03_what_is_replayed_is_durable_by_then() {
+    for seed in 0..100 {
+        let disk = SimDisk::new(seed);
+        let mut wal = Wal::create(&env_on(&disk, seed), LOG, 1, SMALL).unwrap();
+        turns(&mut wal, 3, 900);
+        // Written and never synced; then the process alone ends.
+        write(&mut wal, &[append(4, 900)]).unwrap();
+        let disk = disk.kill();
+        let mut replayed = Frames::new();
+        let mut replay = |lsn, events| {
+            replayed.push((lsn, events));
+            let cut = disk.copy(seed).crash();
+            let (_, _, kept) = open(&env_on(&cut, seed), Lsn(0)).unwrap();
+            assert!(kept.starts_with(&replayed), "seed {seed}");
+            Ok(())
+        };
+        Wal::open(&env_on(&disk, 1), LOG, 2, Lsn(0), SMALL, &mut replay).unwrap();
+        assert_eq!(replayed.len(), 4);
+    }
+}
+
+#[test]
+fn a_damaged_log_replays_nothing() {
+    let (disk, env) = disk_and_env();
+    let mut wal = Wal::create(&env, LOG, 1, SMALL).unwrap();
+    turns(&mut wal, 20, 700);
+    drop(wal);
+    disk.flip_bit(path(4), 4200, 1);
+    let result = Wal::open(&env, LOG, 2, Lsn(0), SMALL, &mut |lsn, _| {
+        panic!("frame {lsn} was replayed")
+    });
+    assert!(is_corrupt(&result));
+}

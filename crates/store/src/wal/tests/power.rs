@@ -225,7 +225,7 @@ fn every_synced_frame_is_replayed_once_in_order_after_power_loss_anywhere() {
 /// start after that.
 #[test]
 fn t16_power_loss_inside_recovery_is_harmless() {
-    let cuts: u64 = (1..=6).map(cut_everywhere).sum();
+    let cuts: u64 = (1..=3).map(cut_everywhere).sum();
     assert!(cuts > 1000, "only {cuts} moments were tried");
 }
 
