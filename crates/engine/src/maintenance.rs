@@ -48,7 +48,10 @@ async fn settle(shared: &Arc<Shared>, compacted: Compacted) {
     let moved: Arc<Moves> = Arc::new(compacted.moved);
     for shard in &shared.shards {
         let (done, wait) = oneshot::channel();
-        let message = Message::Moved { moved: Arc::clone(&moved), done };
+        let message = Message::Moved {
+            moved: Arc::clone(&moved),
+            done,
+        };
         if shard.inbox.send(message).await.is_ok() {
             // A shard that ended has no readers any more.
             let _ = wait.await;

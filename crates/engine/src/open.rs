@@ -19,7 +19,7 @@ use crate::{
     budget::Budget,
     engine::{Engine, ShardHandle, Shared},
     options::{Durability, Options},
-    shard::{CoreOptions, FlushDone, FlushStart, INBOX_MAX, Peer, ShardCore, task::Shard},
+    shard::{CoreOptions, FlushDone, INBOX_MAX, Peer, ShardCore, task::Shard},
     status::ShardStatus,
 };
 
@@ -263,11 +263,11 @@ fn replay(
 
 /// Flushes a core that nobody serves yet.
 fn flush_now(base: &Base, core: &mut ShardCore) -> Result<(), StoreError> {
-    let Some(FlushStart { job, options }) = core.freeze() else {
+    let Some(start) = core.freeze() else {
         return Ok(());
     };
-    let flushed = job.run(&base.env, &base.segments, &base.catalog, &options)?;
-    core.flushed(FlushDone(Ok(flushed)));
+    let FlushDone(flushed) = start.run(&base.env, &base.segments, &base.catalog);
+    core.flushed(FlushDone(Ok(flushed?)));
     Ok(())
 }
 

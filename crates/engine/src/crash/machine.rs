@@ -14,10 +14,10 @@ use millrace_store::{CompactOptions, StoreError};
 use tokio::sync::oneshot;
 
 use crate::{
-    Options,
+    Durability, Options,
     open::{Base, OpenError, Recovered, recover},
     read::Holder,
-    shard::{Command, Entry, FlushDone, FlushStart, LoadKey, Outgoing, Peer, Reply, ShardCore},
+    shard::{Command, Entry, LoadKey, Outgoing, Peer, Reply, ShardCore},
 };
 
 /// An engine that a test drives.
@@ -63,7 +63,11 @@ impl Machine {
         let shards = options.shards;
         let base = Base::open(env, options)?;
         let Recovered { cores, dangling } = recover(&base)?;
-        let mut machine = Self { disk: Arc::clone(disk), base, cores };
+        let mut machine = Self {
+            disk: Arc::clone(disk),
+            base,
+            cores,
+        };
         let drops = dangling.into_iter().map(|(source, fork)| Outgoing {
             to: shard_of(source.slot(), shards),
             peer: Peer::DropFork { source, fork },
@@ -82,7 +86,11 @@ impl Machine {
         for command in commands {
             assert_eq!(self.owner(&command), shard, "one turn is one shard's");
             let (reply, answer) = oneshot::channel();
-            entries.push(Entry { command, reply: Reply::Client(reply), permit: None });
+            entries.push(Entry {
+                command,
+                reply: Reply::Client(reply),
+                permit: None,
+            });
             answers.push(answer);
         }
         self.run(shard, entries);
@@ -100,10 +108,14 @@ impl Machine {
     fn run(&mut self, shard: ShardId, entries: Vec<Entry>) {
         let core = &mut self.cores[usize::from(shard.get())];
         let mut turn = core.judge(entries);
-        let written = core.write(&mut turn).and_then(|()| match (&turn.frame, &mut core.wal) {
-            (Some(_), Some(wal)) => wal.sync(),
-            _ => Ok(()),
-        });
+        let written = core
+            .write(&mut turn)
+            .and_then(|()| match (&turn.frame, &mut core.wal) {
+                (Some(_), Some(wal)) if self.base.options.durability == Durability::Local => {
+                    wal.sync()
+                }
+                _ => Ok(()),
+            });
         let end = core.finish(turn, written);
         self.deliver(end.outgoing);
     }
@@ -121,6 +133,7 @@ impl Machine {
         let name = match command {
             Command::Create(create) => &create.name,
             Command::Append { name, .. } | Command::Delete { name } => name,
+            Command::Panic => return ShardId::ZERO,
             other => panic!("{other:?} is no client's"),
         };
         shard_of(slot_of(name.as_str()), self.base.options.shards)
@@ -133,9 +146,14 @@ impl Machine {
             if let (Some(job), Some(wal)) = (spare, &mut core.wal) {
                 wal.add_spare(job.run());
             }
-            let Some(FlushStart { job, options }) = core.freeze() else { continue };
-            let done = job.run(&self.base.env, &self.base.segments, &self.base.catalog, &options);
-            core.flushed(FlushDone(done));
+            let Some(start) = core.freeze() else { continue };
+            let Base {
+                env,
+                segments,
+                catalog,
+                ..
+            } = &self.base;
+            core.flushed(start.run(env, segments, catalog));
             if let Some(why) = core.poisoned() {
                 return Err(StoreError::corrupt(why));
             }
@@ -151,9 +169,14 @@ impl Machine {
         let frozen: Vec<_> = self.cores.iter_mut().map(ShardCore::freeze).collect();
         during(self);
         for (core, start) in self.cores.iter_mut().zip(frozen) {
-            let Some(FlushStart { job, options }) = start else { continue };
-            let done = job.run(&self.base.env, &self.base.segments, &self.base.catalog, &options);
-            core.flushed(FlushDone(done));
+            let Some(start) = start else { continue };
+            let Base {
+                env,
+                segments,
+                catalog,
+                ..
+            } = &self.base;
+            core.flushed(start.run(env, segments, catalog));
         }
         match self.cores.iter().find_map(ShardCore::poisoned) {
             Some(why) => Err(StoreError::corrupt(why)),
@@ -163,7 +186,12 @@ impl Machine {
 
     /// Compacts, and lets every view follow.
     pub(super) fn compact(&mut self) -> Result<(), StoreError> {
-        let Base { env, segments, catalog, .. } = &self.base;
+        let Base {
+            env,
+            segments,
+            catalog,
+            ..
+        } = &self.base;
         let hold = segments.hold_removals();
         let compacted =
             millrace_store::compact(env, segments, catalog, &CompactOptions::default())?;
@@ -181,12 +209,34 @@ impl Machine {
             let now = core.now();
             let mut commands = core.sweep(now)?;
             commands.extend(core.evict(now));
-            let entry = |command| Entry { command, reply: Reply::Nobody, permit: None };
+            let entry = |command| Entry {
+                command,
+                reply: Reply::Nobody,
+                permit: None,
+            };
             let entries: Vec<Entry> = commands.into_iter().map(entry).collect();
             let shard = ShardId(u16::try_from(shard).expect("few shards"));
             self.run(shard, entries);
         }
         Ok(())
+    }
+
+    /// The time.
+    pub(super) fn now(&self) -> millrace_core::Timestamp {
+        self.cores[0].now()
+    }
+
+    /// Bytes charged to the memory budget.
+    pub(super) fn charged(&self) -> u64 {
+        self.base.budget.used()
+    }
+
+    /// The stream under `name`, as readers hold it.
+    pub(super) fn live(&mut self, name: &StreamName) -> Option<Arc<crate::live::Live>> {
+        let shard = shard_of(slot_of(name.as_str()), self.base.options.shards);
+        let core = &mut self.cores[usize::from(shard.get())];
+        core.load(&LoadKey::Name(name.clone()))
+            .expect("the stream loads")
     }
 
     /// How many streams are in memory.
@@ -211,7 +261,9 @@ impl Machine {
     pub(super) fn state(&mut self, name: &StreamName) -> Option<StreamState> {
         let shard = shard_of(slot_of(name.as_str()), self.base.options.shards);
         let core = &mut self.cores[usize::from(shard.get())];
-        let live = core.load(&LoadKey::Name(name.clone())).expect("the stream loads")?;
+        let live = core
+            .load(&LoadKey::Name(name.clone()))
+            .expect("the stream loads")?;
         let state = live.view().state.clone();
         Some(state)
     }
@@ -221,12 +273,23 @@ impl Machine {
         let mut bytes = Vec::new();
         let mut start = StreamPos::ZERO;
         let own = (state.id, state.tail);
-        let lineage = state.config.lineage.iter().map(|ancestor| (ancestor.stream, ancestor.until));
+        let lineage = state
+            .config
+            .lineage
+            .iter()
+            .map(|ancestor| (ancestor.stream, ancestor.until));
         for (stream, until) in lineage.chain([own]) {
             let shard = shard_of(stream.slot(), self.base.options.shards);
             let core = &mut self.cores[usize::from(shard.get())];
-            let live = core.load(&LoadKey::Id(stream)).expect("it loads").expect("it is there");
-            let holder = Holder { live, from: start, until };
+            let live = core
+                .load(&LoadKey::Id(stream))
+                .expect("it loads")
+                .expect("it is there");
+            let holder = Holder {
+                live,
+                from: start,
+                until,
+            };
             if from.max(start) < until {
                 bytes.extend(holder.bytes(&self.base.segments, from.max(start), until));
             }
@@ -252,15 +315,29 @@ impl Machine {
 
 /// PUT of a plain stream of bytes.
 pub(super) fn create(name: &StreamName, body: &[u8], lifetime: Lifetime) -> Command {
-    let spec = CreateSpec { content_type: None, lifetime, closed: false, fork: None };
-    Command::Create(Box::new(Create { name: name.clone(), spec, body: framed(body), source: None }))
+    let spec = CreateSpec {
+        content_type: None,
+        lifetime,
+        closed: false,
+        fork: None,
+    };
+    Command::Create(Box::new(Create {
+        name: name.clone(),
+        spec,
+        body: framed(body),
+        source: None,
+    }))
 }
 
 /// PUT of a fork whose source is resolved.
 pub(super) fn fork(name: &StreamName, source: &StreamName, resolved: ForkSource) -> Command {
     let offset = resolved.generations.offset_at(resolved.anchor);
     let anchor = ForkAnchor::At(offset);
-    let request = ForkRequest { source: source.clone(), anchor, sub_offset: 0 };
+    let request = ForkRequest {
+        source: source.clone(),
+        anchor,
+        sub_offset: 0,
+    };
     let spec = CreateSpec {
         content_type: None,
         lifetime: Lifetime::Unlimited,
@@ -268,7 +345,12 @@ pub(super) fn fork(name: &StreamName, source: &StreamName, resolved: ForkSource)
         fork: Some(request),
     };
     let (name, body, source) = (name.clone(), Body::Empty, Some(resolved));
-    Command::Create(Box::new(Create { name, spec, body, source }))
+    Command::Create(Box::new(Create {
+        name,
+        spec,
+        body,
+        source,
+    }))
 }
 
 /// POST.
@@ -279,8 +361,17 @@ pub(super) fn append(
     close: bool,
 ) -> Command {
     let content_type = Some(millrace_core::ContentType::default());
-    let append = Append { body: framed(body), content_type, seq: None, producer, close };
-    Command::Append { name: name.clone(), append }
+    let append = Append {
+        body: framed(body),
+        content_type,
+        seq: None,
+        producer,
+        close,
+    };
+    Command::Append {
+        name: name.clone(),
+        append,
+    }
 }
 
 fn framed(body: &[u8]) -> Body {

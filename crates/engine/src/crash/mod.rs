@@ -4,6 +4,7 @@
 //!
 //! `MILLRACE_SEEDS` sets how many seeds run (200), `MILLRACE_SEED` runs one.
 
+mod hazards;
 mod machine;
 mod seeds;
 mod world;

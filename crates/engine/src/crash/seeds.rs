@@ -35,7 +35,11 @@ fn crash_one_seed_pasted_from_a_failure() {
 
 #[test]
 fn crash_seeds_are_deterministic() {
-    assert_eq!(run(7), run(7), "the same seed does the same I/O and ends with the same bytes");
+    assert_eq!(
+        run(7),
+        run(7),
+        "the same seed does the same I/O and ends with the same bytes"
+    );
 }
 
 /// One seed's run.
@@ -89,7 +93,10 @@ impl Run {
             let seed = self.rng.next();
             let opened = Machine::open(&self.disk, &self.clock, small_options(self.shards), seed);
             if let (Err(error), false) = (&opened, self.disk.is_down()) {
-                panic!("seed {}: recovery failed without power loss: {error}", self.seed);
+                panic!(
+                    "seed {}: recovery failed without power loss: {error}",
+                    self.seed
+                );
             }
             drop(opened);
             self.disk = self.disk.crash();
@@ -102,7 +109,8 @@ impl Run {
     /// Works until power is lost or the generation is over.
     fn live(&mut self, machine: &mut Machine, generation: u64) {
         if self.rng.below(5) > 0 {
-            self.disk.crash_after(self.rng.below(150 + 100 * generation));
+            self.disk
+                .crash_after(self.rng.below(150 + 100 * generation));
         }
         for _ in 0..STEPS {
             self.step(machine);
@@ -132,7 +140,10 @@ impl Run {
             }
         };
         if let (Err(error), false) = (done, self.disk.is_down()) {
-            panic!("seed {}: maintenance failed without power loss: {error}", self.seed);
+            panic!(
+                "seed {}: maintenance failed without power loss: {error}",
+                self.seed
+            );
         }
         if !self.disk.is_down() && self.worlds.len() == 1 {
             self.look(machine);
@@ -150,7 +161,9 @@ impl Run {
         let mut changes = Vec::new();
         let shard = ShardId(u16::try_from(self.rng.below(u64::from(self.shards))).expect("small"));
         for _ in 0..=self.rng.below(4) {
-            let Some(change) = self.invent(&after, shard) else { continue };
+            let Some(change) = self.invent(&after, shard) else {
+                continue;
+            };
             let is_fork = matches!(change, Change::Fork { .. });
             let is_delete = matches!(change, Change::Delete { .. });
             if is_fork && !commands.is_empty() {
@@ -166,12 +179,19 @@ impl Run {
         }
         let answers = machine.turn(commands);
         let all = answers.iter().all(Result::is_ok);
-        assert!(all || self.disk.is_down(), "seed {}: {answers:?} to {changes:?}", self.seed);
+        assert!(
+            all || self.disk.is_down(),
+            "seed {}: {answers:?} to {changes:?}",
+            self.seed
+        );
         if all {
             self.remember(&changes, &answers, &after);
             self.worlds = vec![after];
         } else {
-            assert!(answers.iter().all(Result::is_err), "a turn is acknowledged whole");
+            assert!(
+                answers.iter().all(Result::is_err),
+                "a turn is acknowledged whole"
+            );
             self.worlds = vec![before, after];
         }
     }
@@ -190,11 +210,14 @@ impl Run {
                 _ => continue,
             };
             if let Some(stream) = after.get(name) {
-                self.tails.insert(name.to_owned(), (stream.bytes.len(), tail));
+                self.tails
+                    .insert(name.to_owned(), (stream.bytes.len(), tail));
             }
         }
         self.tails.retain(|name, (len, _)| {
-            after.get(name).is_some_and(|stream| stream.bytes.len() == *len)
+            after
+                .get(name)
+                .is_some_and(|stream| stream.bytes.len() == *len)
         });
     }
 
@@ -206,13 +229,22 @@ impl Run {
             .collect();
         let name = self.pick(&own)?.to_owned();
         if world.is_free(&name) {
-            let sources: Vec<&str> =
-                NAMES.into_iter().filter(|name| world.get(name).is_some()).collect();
+            let sources: Vec<&str> = NAMES
+                .into_iter()
+                .filter(|name| world.get(name).is_some())
+                .collect();
             if let (0..3, Some(source)) = (self.rng.below(6), self.pick(&sources)) {
                 let stream = world.get(source).expect("filtered");
                 let nth = self.rng.below(stream.ends.len() as u64 + 1);
-                let at = stream.ends.get(usize::try_from(nth).expect("small")).copied();
-                return Some(Change::Fork { name, source: source.into(), at: at.unwrap_or(0) });
+                let at = stream
+                    .ends
+                    .get(usize::try_from(nth).expect("small"))
+                    .copied();
+                return Some(Change::Fork {
+                    name,
+                    source: source.into(),
+                    at: at.unwrap_or(0),
+                });
             }
             let body = self.body();
             return Some(Change::Create { name, body });
@@ -235,7 +267,12 @@ impl Run {
         if body.is_empty() && !close {
             body.push(b'.');
         }
-        Some(Change::Append { name, body, producer, close })
+        Some(Change::Append {
+            name,
+            body,
+            producer,
+            close,
+        })
     }
 
     fn body(&mut self) -> Vec<u8> {
@@ -246,7 +283,10 @@ impl Run {
             _ => 1 + self.rng.below(300),
         };
         let text = format!("<{}>", self.bodies);
-        text.bytes().cycle().take(usize::try_from(len).expect("small")).collect()
+        text.bytes()
+            .cycle()
+            .take(usize::try_from(len).expect("small"))
+            .collect()
     }
 
     fn pick<'a>(&mut self, from: &[&'a str]) -> Option<&'a str> {
@@ -264,33 +304,53 @@ impl Run {
         let wanted = self.worlds[0].get(name);
         let same = found.as_ref().map(|found| (&found.bytes, found.closed))
             == wanted.map(|stream| (&stream.bytes, stream.closed));
-        assert!(same, "seed {}: {name} reads differently than written", self.seed);
+        assert!(
+            same,
+            "seed {}: {name} reads differently than written",
+            self.seed
+        );
     }
 
     /// After a restart: one of the worlds that may be there is, in every name, and producers that
     /// repeat themselves are told so.
     fn check(&mut self, machine: &mut Machine) {
-        let matching = self.worlds.iter().position(|world| Self::matches(machine, world));
+        let matching = self
+            .worlds
+            .iter()
+            .position(|world| Self::matches(machine, world));
         let Some(at) = matching else {
-            let found: Vec<_> =
-                NAMES.iter().map(|name| (name, machine.find(&named(name)))).collect();
-            panic!("seed {}: found {found:?}\nwanted one of {:?}", self.seed, self.worlds);
+            let found: Vec<_> = NAMES
+                .iter()
+                .map(|name| (name, machine.find(&named(name))))
+                .collect();
+            panic!(
+                "seed {}: found {found:?}\nwanted one of {:?}",
+                self.seed, self.worlds
+            );
         };
         let settled = self.worlds.len() == 1;
         let world = self.worlds.swap_remove(at);
         if settled {
             for (name, (_, tail)) in &self.tails {
                 let found = machine.find(&named(name)).map(|found| found.tail);
-                assert_eq!(found, Some(*tail), "seed {}: the offset of {name}", self.seed);
+                assert_eq!(
+                    found,
+                    Some(*tail),
+                    "seed {}: the offset of {name}",
+                    self.seed
+                );
             }
         } else {
             self.tails.clear();
         }
         for name in NAMES {
-            let Some(stream) = world.get(name).filter(|stream| !stream.closed) else { continue };
+            let Some(stream) = world.get(name).filter(|stream| !stream.closed) else {
+                continue;
+            };
             for (producer, last) in &stream.producers {
                 let claim = claim(producer, *last);
-                let again = machine.submit(machine::append(&named(name), b"again", Some(claim), false));
+                let again =
+                    machine.submit(machine::append(&named(name), b"again", Some(claim), false));
                 assert!(
                     matches!(again, Ok(Outcome::Duplicate { producer: (0, seq), .. }) if seq == *last),
                     "seed {}: {producer} of {name} repeats {last}: {again:?}",
@@ -304,8 +364,12 @@ impl Run {
     fn matches(machine: &mut Machine, world: &World) -> bool {
         NAMES.into_iter().all(|name| {
             let free = machine.state(&named(name)).is_none();
-            let found = machine.find(&named(name)).map(|found| (found.bytes, found.closed));
-            let wanted = world.get(name).map(|stream| (stream.bytes.clone(), stream.closed));
+            let found = machine
+                .find(&named(name))
+                .map(|found| (found.bytes, found.closed));
+            let wanted = world
+                .get(name)
+                .map(|stream| (stream.bytes.clone(), stream.closed));
             free == world.is_free(name) && found == wanted
         })
     }
@@ -316,13 +380,22 @@ fn named(name: &str) -> StreamName {
 }
 
 fn claim(producer: &str, seq: u64) -> ProducerClaim {
-    ProducerClaim { id: ProducerId::new(producer).expect("an id"), epoch: 0, seq }
+    ProducerClaim {
+        id: ProducerId::new(producer).expect("an id"),
+        epoch: 0,
+        seq,
+    }
 }
 
 fn command(machine: &mut Machine, change: &Change) -> Command {
     match change {
         Change::Create { name, body } => machine::create(&named(name), body, Lifetime::Unlimited),
-        Change::Append { name, body, producer, close } => {
+        Change::Append {
+            name,
+            body,
+            producer,
+            close,
+        } => {
             let producer = producer.as_ref().map(|(id, seq)| claim(id, *seq));
             machine::append(&named(name), body, producer, *close)
         }

@@ -27,10 +27,24 @@ pub(super) struct Stream {
 /// One change that is sure to be accepted.
 #[derive(Clone, Debug)]
 pub(super) enum Change {
-    Create { name: String, body: Vec<u8> },
-    Append { name: String, body: Vec<u8>, producer: Option<(String, u64)>, close: bool },
-    Fork { name: String, source: String, at: usize },
-    Delete { name: String },
+    Create {
+        name: String,
+        body: Vec<u8>,
+    },
+    Append {
+        name: String,
+        body: Vec<u8>,
+        producer: Option<(String, u64)>,
+        close: bool,
+    },
+    Fork {
+        name: String,
+        source: String,
+        at: usize,
+    },
+    Delete {
+        name: String,
+    },
 }
 
 impl Change {
@@ -47,7 +61,10 @@ impl Change {
 impl World {
     /// The stream that clients reach under `name`.
     pub(super) fn get(&self, name: &str) -> Option<&Stream> {
-        self.names.get(name).map(|id| &self.streams[id]).filter(|stream| !stream.soft_deleted)
+        self.names
+            .get(name)
+            .map(|id| &self.streams[id])
+            .filter(|stream| !stream.soft_deleted)
     }
 
     /// Whether nothing holds the name, not even a deleted stream that forks need.
@@ -58,12 +75,23 @@ impl World {
     pub(super) fn apply(&mut self, change: &Change) {
         match change {
             Change::Create { name, body } => {
-                let mut stream = Stream { bytes: body.clone(), ..Stream::default() };
+                let mut stream = Stream {
+                    bytes: body.clone(),
+                    ..Stream::default()
+                };
                 stream.ends.push(body.len());
                 self.add(name, stream);
             }
-            Change::Append { name, body, producer, close } => {
-                let stream = self.streams.get_mut(&self.names[name]).expect("it is there");
+            Change::Append {
+                name,
+                body,
+                producer,
+                close,
+            } => {
+                let stream = self
+                    .streams
+                    .get_mut(&self.names[name])
+                    .expect("it is there");
                 stream.bytes.extend_from_slice(body);
                 stream.ends.push(stream.bytes.len());
                 stream.closed |= close;
@@ -76,9 +104,18 @@ impl World {
                 let from = &self.streams[&source];
                 let ends = from.ends.iter().copied().filter(|end| end <= at).collect();
                 let bytes = from.bytes[..*at].to_vec();
-                let stream = Stream { bytes, ends, source: Some(source), ..Stream::default() };
+                let stream = Stream {
+                    bytes,
+                    ends,
+                    source: Some(source),
+                    ..Stream::default()
+                };
                 let fork = self.add(name, stream);
-                self.streams.get_mut(&source).expect("it is there").forks.insert(fork);
+                self.streams
+                    .get_mut(&source)
+                    .expect("it is there")
+                    .forks
+                    .insert(fork);
             }
             Change::Delete { name } => {
                 let id = self.names[name];
@@ -102,7 +139,9 @@ impl World {
         let stream = self.streams.remove(&id).expect("it is there");
         self.names.retain(|_, named| *named != id);
         let Some(source) = stream.source else { return };
-        let Some(from) = self.streams.get_mut(&source) else { return };
+        let Some(from) = self.streams.get_mut(&source) else {
+            return;
+        };
         from.forks.remove(&id);
         if from.soft_deleted && from.forks.is_empty() {
             self.remove(source);

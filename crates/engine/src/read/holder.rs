@@ -64,7 +64,12 @@ impl Holder {
         self.plan(segments, from, until, &mut slices);
         let read = slices.into_iter().flat_map(|slice| match slice {
             Slice::Hot(bytes) => bytes,
-            Slice::Stored { segment, extent, from, until } => {
+            Slice::Stored {
+                segment,
+                extent,
+                from,
+                until,
+            } => {
                 let len = usize::try_from(until.since(from)).expect("a test's stream");
                 segment.read(&extent, from, len).expect("the bytes verify")
             }

@@ -8,7 +8,13 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use millrace_core::{Lsn, StreamId, Timestamp};
-use millrace_store::{Extent, FlushJob, FlushOptions, Flushed, FrozenStream, StoreError};
+use millrace_env::Env;
+use millrace_store::{
+    Catalog, Extent, FlushJob, FlushOptions, Flushed, FrozenStream, Segments, StoreError, Wal,
+    WalSync,
+};
+
+use crate::Durability;
 
 use super::{
     Moves,
@@ -17,8 +23,18 @@ use super::{
 
 /// A flush ready to run beside the shard.
 pub(crate) struct FlushStart {
-    pub(crate) job: FlushJob,
-    pub(crate) options: FlushOptions,
+    job: FlushJob,
+    options: FlushOptions,
+    /// In unsafe mode: the log is made durable before the catalog says that it was.
+    sync: Option<WalSync>,
+}
+
+impl FlushStart {
+    /// Carries it out. Blocking.
+    pub(crate) fn run(self, env: &Env, segments: &Segments, catalog: &Catalog) -> FlushDone {
+        let synced = self.sync.map_or(Ok(()), WalSync::run);
+        FlushDone(synced.and_then(|()| self.job.run(env, segments, catalog, &self.options)))
+    }
 }
 
 /// How a flush ended.
@@ -79,19 +95,18 @@ impl ShardCore {
             lsn: self.published,
             names,
         });
+        let unsynced = self.config.options.durability == Durability::Memory;
+        let log = self.wal.as_ref().filter(|_| unsynced);
         Some(FlushStart {
             job,
-            options: self.flush_options(),
+            options: FlushOptions::default(),
+            sync: log.map(Wal::sync_handle),
         })
     }
 
     /// Whether a flush is under way.
     pub(crate) fn is_flushing(&self) -> bool {
         self.flushing.is_some()
-    }
-
-    fn flush_options(&self) -> FlushOptions {
-        FlushOptions::default()
     }
 
     fn frozen(&self, stream: StreamId) -> Option<FrozenStream> {

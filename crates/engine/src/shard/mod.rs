@@ -102,6 +102,9 @@ pub(crate) enum Command {
     AddFork { source: StreamId, fork: StreamId },
     /// Take a fork's reference back.
     DropFork { source: StreamId, fork: StreamId },
+    /// A defect, for tests.
+    #[cfg(test)]
+    Panic,
 }
 
 impl Command {
@@ -115,6 +118,8 @@ impl Command {
             | Self::Expire { .. }
             | Self::Touch { .. }
             | Self::DropFork { .. } => true,
+            #[cfg(test)]
+            Self::Panic => false,
         }
     }
 }

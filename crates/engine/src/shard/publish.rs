@@ -123,7 +123,7 @@ impl ShardCore {
         let (live, is_new) = match self.directory.by_id(id) {
             Some(live) => (live, false),
             None => (
-                Arc::new(Live::new(state.clone(), Vec::new(), Timestamp::ZERO)),
+                Arc::new(Live::new(state.clone(), Vec::new(), self.config.booted_at)),
                 true,
             ),
         };

@@ -17,7 +17,7 @@ use millrace_core::{
     limits::{TURN_BYTES_MAX, TURN_COMMANDS_MAX},
 };
 use millrace_env::{sleep, tasks};
-use millrace_store::{FlushJob, Spare, StoreError};
+use millrace_store::{Spare, StoreError};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
@@ -278,10 +278,10 @@ impl Shard {
     fn start_background(&mut self) {
         let now = self.core.now();
         if self.core.wants_flush(now) {
-            if let Some(FlushStart { job, options }) = self.core.freeze() {
+            if let Some(start) = self.core.freeze() {
                 let (shared, background) = (Arc::clone(&self.shared), self.background.clone());
                 tokio::task::spawn_local(async move {
-                    let done = run_flush(shared, job, options).await;
+                    let done = run_flush(shared, start).await;
                     let _ = background.send(Background::Flushed(done)).await;
                 });
             }
@@ -333,8 +333,8 @@ impl Shard {
             self.take_back(finished);
         }
         if self.core.poisoned().is_none() {
-            if let Some(FlushStart { job, options }) = self.core.freeze() {
-                let flushed = run_flush(Arc::clone(&self.shared), job, options).await;
+            if let Some(start) = self.core.freeze() {
+                let flushed = run_flush(Arc::clone(&self.shared), start).await;
                 self.core.flushed(flushed);
             }
         }
@@ -348,11 +348,6 @@ fn next_tick() -> Tick {
     Box::pin(sleep(TICK))
 }
 
-async fn run_flush(
-    shared: Arc<Shared>,
-    job: FlushJob,
-    options: millrace_store::FlushOptions,
-) -> FlushDone {
-    let run = move || job.run(&shared.env, &shared.segments, &shared.catalog, &options);
-    FlushDone(tasks::blocking(run).await)
+async fn run_flush(shared: Arc<Shared>, start: FlushStart) -> FlushDone {
+    tasks::blocking(move || start.run(&shared.env, &shared.segments, &shared.catalog)).await
 }

@@ -291,6 +291,8 @@ impl ShardCore {
                 let state = self.identified(source, &turn.overlay)?;
                 decide::drop_fork(state.as_ref(), fork)
             }
+            #[cfg(test)]
+            Command::Panic => panic!("a defect"),
         };
         Ok(Judged::Now(decision))
     }
