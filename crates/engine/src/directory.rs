@@ -144,7 +144,6 @@ impl Directory {
     }
 
     /// How many streams are in memory.
-    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.read().by_id.len()
     }

@@ -139,7 +139,6 @@ impl Base {
             config,
             self.env.clone(),
             self.catalog.clone(),
-            self.segments.clone(),
             self.budget.clone(),
             &generations,
         ))

@@ -88,6 +88,7 @@ fn name(text: &str) -> StreamName {
     StreamName::new(text).expect("a name")
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "what `append` takes")]
 fn claim(id: &str, seq: u64) -> Option<ProducerClaim> {
     Some(ProducerClaim {
         id: ProducerId::new(id).expect("an id"),
@@ -386,7 +387,10 @@ fn t32_t34_offsets_of_one_turn_are_unique_and_increasing() {
         })
         .collect();
     assert!(tails.is_sorted_by(|a, b| a < b), "{tails:?}");
-    let wanted: String = (0..50).map(|n| format!("{n:02}")).collect();
+    let wanted = (0..50)
+        .map(|n| format!("{n:02}"))
+        .collect::<Vec<_>>()
+        .concat();
     assert_eq!(bench.bytes("a").as_deref(), Some(wanted.as_bytes()));
 }
 
@@ -516,7 +520,7 @@ fn a_start_gives_every_sliding_lifetime_its_full_length_again() {
         .expect("it is created");
     bench.machine = None;
     bench.disk = bench.disk.crash();
-    bench.clock.advance(Duration::from_secs(600));
+    bench.clock.advance(Duration::from_mins(10));
     bench.open();
     bench.at().sweep().expect("it sweeps");
     assert!(
@@ -620,7 +624,7 @@ fn t77_deep_forks_read_through_and_are_given_back_after_a_crash_anywhere() {
             let (text, source) = (format!("f{depth}"), format!("f{}", depth - 1));
             bench.fork(&text, &source, depth).expect("it is forked");
             bench
-                .append(&text, depth.to_string()[..1].as_bytes())
+                .append(&text, &depth.to_string().as_bytes()[..1])
                 .expect("it is appended");
         }
         if ios % 2 == 0 {

@@ -22,7 +22,6 @@ use crate::{
 
 /// An engine that a test drives.
 pub(super) struct Machine {
-    pub(super) disk: Arc<SimDisk>,
     base: Base,
     cores: Vec<ShardCore>,
 }
@@ -63,11 +62,7 @@ impl Machine {
         let shards = options.shards;
         let base = Base::open(env, options)?;
         let Recovered { cores, dangling } = recover(&base)?;
-        let mut machine = Self {
-            disk: Arc::clone(disk),
-            base,
-            cores,
-        };
+        let mut machine = Self { base, cores };
         let drops = dangling.into_iter().map(|(source, fork)| Outgoing {
             to: shard_of(source.slot(), shards),
             peer: Peer::DropFork { source, fork },

@@ -45,7 +45,7 @@ impl HotTail {
     }
 
     /// A copy of its appends from `from` on, for a flush.
-    pub(crate) fn from_position(&self, from: StreamPos) -> Vec<Chunk> {
+    pub(crate) fn appends_from(&self, from: StreamPos) -> Vec<Chunk> {
         let first = self.index_of(from);
         self.chunks.range(first..).cloned().collect()
     }

@@ -1,8 +1,7 @@
 //! A shard's state and how it finds streams.
 
 use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
 };
 
@@ -12,7 +11,7 @@ use millrace_core::{
     slot::shard_of, stream::ProducerState,
 };
 use millrace_env::Env;
-use millrace_store::{Catalog, LogId, Segments, StoreError, Wal};
+use millrace_store::{Catalog, LogId, StoreError, Wal};
 
 use super::{LoadKey, Reply};
 use crate::{
@@ -45,7 +44,6 @@ pub(crate) struct ShardCore {
     pub(crate) env: Env,
     pub(crate) wal: Option<Wal>,
     pub(crate) catalog: Catalog,
-    pub(crate) segments: Segments,
     pub(crate) budget: Budget,
     pub(crate) directory: Arc<Directory>,
     /// The highest generation used in each slot, own slots only.
@@ -56,11 +54,14 @@ pub(crate) struct ShardCore {
     pub(super) dirty: Dirty,
     /// The dirty set that a flush is working on; merged back if it fails.
     pub(super) flushing: Option<Flushing>,
-    /// One entry for every stream in memory that can expire.
-    pub(super) timers: BinaryHeap<Reverse<(Timestamp, StreamId)>>,
+    /// One entry for every stream in memory that can expire, and when each is set to.
+    pub(super) timers: BTreeSet<(Timestamp, StreamId)>,
+    pub(super) armed: Map<StreamId, Timestamp>,
     pub(super) sweep_cursor: Option<(Timestamp, StreamId)>,
     /// Streams that may leave memory once they have rested, oldest first.
     pub(super) clean_queue: VecDeque<(Timestamp, StreamId)>,
+    /// When the next flush may be tried, after one found the disk full.
+    pub(super) flush_not_before: Timestamp,
     /// The last frame that is published.
     pub(super) published: Lsn,
     pub(super) poisoned: Option<String>,
@@ -108,7 +109,6 @@ impl ShardCore {
         config: CoreOptions,
         env: Env,
         catalog: Catalog,
-        segments: Segments,
         budget: Budget,
         generations: &[Generation],
     ) -> Self {
@@ -126,11 +126,12 @@ impl ShardCore {
             env,
             wal: None,
             catalog,
-            segments,
             budget,
             dirty: Dirty::default(),
             flushing: None,
-            timers: BinaryHeap::new(),
+            timers: BTreeSet::new(),
+            armed: Map::with_hasher(FixedState::with_seed(seed)),
+            flush_not_before: Timestamp::ZERO,
             sweep_cursor: None,
             clean_queue: VecDeque::new(),
             published: Lsn::ZERO,
@@ -212,8 +213,17 @@ impl ShardCore {
 
     /// Makes sure that a stream which can expire is looked at in time.
     pub(super) fn arm(&mut self, stream: StreamId, deadline: Option<Timestamp>) {
+        self.disarm(stream);
         if let Some(deadline) = deadline {
-            self.timers.push(Reverse((deadline, stream)));
+            self.armed.insert(stream, deadline);
+            self.timers.insert((deadline, stream));
+        }
+    }
+
+    /// The stream is gone or out of memory.
+    pub(super) fn disarm(&mut self, stream: StreamId) {
+        if let Some(deadline) = self.armed.remove(&stream) {
+            self.timers.remove(&(deadline, stream));
         }
     }
 

@@ -21,6 +21,9 @@ use super::{
     core::{Dirty, Flushing, ShardCore},
 };
 
+/// How long to wait after a flush found the disk full.
+const FLUSH_RETRY_MILLIS: u64 = 1000;
+
 /// A flush ready to run beside the shard.
 pub(crate) struct FlushStart {
     job: FlushJob,
@@ -44,7 +47,8 @@ pub(crate) struct FlushDone(pub(crate) Result<Flushed, StoreError>);
 impl ShardCore {
     /// Whether enough has gathered, or anything has waited long enough, or memory asks for it.
     pub(crate) fn wants_flush(&self, now: Timestamp) -> bool {
-        if self.flushing.is_some() || self.dirty.is_empty() || self.poisoned.is_some() {
+        let resting = self.flush_not_before > now;
+        if resting || self.flushing.is_some() || self.dirty.is_empty() || self.poisoned.is_some() {
             return false;
         }
         let options = &self.config.options;
@@ -112,7 +116,7 @@ impl ShardCore {
     fn frozen(&self, stream: StreamId) -> Option<FrozenStream> {
         let live = self.directory.by_id(stream)?;
         let view = live.view();
-        let chunks = view.hot.from_position(view.sealed());
+        let chunks = view.hot.appends_from(view.sealed());
         Some(FrozenStream {
             state: view.state.clone(),
             chunks,
@@ -125,12 +129,13 @@ impl ShardCore {
             return;
         };
         match done.0 {
-            Ok(flushed) => self.let_go(flushing, flushed),
+            Ok(flushed) => self.let_go(&flushing, flushed),
             Err(error) => {
                 self.dirty.merge(flushing.dirty);
                 match error {
                     StoreError::Full => {
                         tracing::warn!(shard = %self.config.shard, "no space to flush; free some");
+                        self.flush_not_before = self.now().plus_millis(FLUSH_RETRY_MILLIS);
                     }
                     error => self.poison(format!("its flush failed: {error}")),
                 }
@@ -138,7 +143,7 @@ impl ShardCore {
         }
     }
 
-    fn let_go(&mut self, flushing: Flushing, flushed: Flushed) {
+    fn let_go(&mut self, flushing: &Flushing, flushed: Flushed) {
         let mut extents: BTreeMap<StreamId, Vec<Extent>> = BTreeMap::new();
         for extent in flushed.extents {
             extents.entry(extent.stream).or_default().push(extent);
@@ -167,9 +172,8 @@ impl ShardCore {
     fn recycle(&mut self, lsn: Lsn) {
         let Some(wal) = &mut self.wal else { return };
         match wal.recycle(lsn) {
-            Ok(()) => {}
-            // The segments stay and are given back by the next flush.
-            Err(StoreError::Full) => {}
+            // Where there is no space even for this, the segments are given back by the next flush.
+            Ok(()) | Err(StoreError::Full) => {}
             Err(error) => self.poison(format!("its log cannot be recycled: {error}")),
         }
     }
@@ -204,17 +208,8 @@ impl ShardCore {
                 continue;
             };
             let mut view = live.view();
-            let until = compacted
-                .last()
-                .map_or(view.state.own_from(), |last| last.until);
-            // A flush may have added extents since compaction read its list.
-            let newer = view
-                .extents
-                .iter()
-                .filter(|extent| extent.from >= until)
-                .cloned();
-            let extents: Vec<Extent> = compacted.iter().cloned().chain(newer).collect();
-            view.extents = Arc::new(extents);
+            let joined = millrace_store::compact::joined(compacted, &view.extents);
+            view.extents = Arc::new(joined);
         }
     }
 }

@@ -100,6 +100,7 @@ impl ShardCore {
         self.dirty.streams.remove(&stream);
         self.dirty.removed.insert(stream);
         self.producers.remove(&stream);
+        self.disarm(stream);
         let live = self.directory.by_id(stream)?;
         let name = {
             let mut view = live.view();

@@ -1,6 +1,6 @@
 //! Ends streams whose life is over, without their being touched, and lets idle ones leave memory.
 
-use std::cmp::Reverse;
+use std::time::Duration;
 
 use millrace_core::{Lifetime, StreamId, Timestamp, slot::shard_of};
 use millrace_store::StoreError;
@@ -12,6 +12,10 @@ use crate::live::Live;
 const SWEEP_MAX: usize = 1024;
 /// The most streams one sweep considers for leaving memory.
 const EVICT_MAX: usize = 16 * 1024;
+/// What a stream in memory takes, roughly, in bytes.
+const RESIDENT_BYTES: u64 = 1024;
+/// Streams in memory may take this part of the budget before idle ones have to leave early.
+const RESIDENT_SHARE: u64 = 8;
 /// A renewed deadline is logged when it moved by more than this, or an eighth of the lifetime if
 /// that is more.
 const TOUCH_MILLIS_MIN: u64 = 10_000;
@@ -25,13 +29,11 @@ impl ShardCore {
         self.bring_in_due(now)?;
         let mut commands = Vec::new();
         for _ in 0..SWEEP_MAX {
-            match self.timers.peek() {
-                Some(Reverse((at, _))) if *at <= now => {}
-                _ => break,
-            }
-            let Some(Reverse((_, stream))) = self.timers.pop() else {
+            let Some((_, stream)) = self.timers.first().copied().filter(|(at, _)| *at <= now)
+            else {
                 break;
             };
+            self.disarm(stream);
             commands.extend(self.timer(stream, now));
         }
         Ok(commands)
@@ -84,8 +86,7 @@ impl ShardCore {
     /// they are. A deadline that only memory knows is logged first, so that leaving never shortens a
     /// life.
     pub(crate) fn evict(&mut self, now: Timestamp) -> Vec<Command> {
-        let idle = self.config.options.idle_after;
-        let idle = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
+        let idle = u64::try_from(self.idle_after().as_millis()).unwrap_or(u64::MAX);
         let mut renewals = Vec::new();
         for _ in 0..EVICT_MAX {
             let rested = |since: Timestamp| now.get().saturating_sub(since.get()) >= idle;
@@ -114,11 +115,25 @@ impl ShardCore {
             drop(live);
             if self.directory.evict(stream, may_leave) {
                 self.producers.remove(&stream);
+                self.disarm(stream);
             } else {
                 self.clean_queue.push_back((now, stream));
             }
         }
         renewals
+    }
+
+    /// How long a stream has to rest before it leaves: next to nothing when there are more in memory
+    /// than the budget has room for.
+    fn idle_after(&self) -> Duration {
+        let options = &self.config.options;
+        let share = options.memory_max / RESIDENT_SHARE / u64::from(self.config.shards);
+        let crowded = self.directory.len() as u64 * RESIDENT_BYTES > share;
+        if crowded {
+            options.idle_after.min(Duration::from_secs(1))
+        } else {
+            options.idle_after
+        }
     }
 
     /// Whether the catalog has the stream as it is; if not, the flush that changes that queues it.

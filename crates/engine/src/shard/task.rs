@@ -102,11 +102,12 @@ impl Shard {
                     self.take_back(done);
                     continue;
                 }
-                message = self.inbox.recv() => message,
+                // Before the inbox, so that a shard that is never idle looks after these too.
                 () = &mut tick => {
                     self.tick(&mut tick).await;
                     continue;
                 }
+                message = self.inbox.recv() => message,
             };
             let Some(first) = message else { return };
             // Everything that is readable is read before the turn is taken.
@@ -277,14 +278,13 @@ impl Shard {
     /// Starts a flush and a spare log segment where they are wanted.
     fn start_background(&mut self) {
         let now = self.core.now();
-        if self.core.wants_flush(now) {
-            if let Some(start) = self.core.freeze() {
-                let (shared, background) = (Arc::clone(&self.shared), self.background.clone());
-                tokio::task::spawn_local(async move {
-                    let done = run_flush(shared, start).await;
-                    let _ = background.send(Background::Flushed(done)).await;
-                });
-            }
+        let wanted = self.core.wants_flush(now);
+        if let Some(start) = wanted.then(|| self.core.freeze()).flatten() {
+            let (shared, background) = (Arc::clone(&self.shared), self.background.clone());
+            tokio::task::spawn_local(async move {
+                let done = run_flush(shared, start).await;
+                let _ = background.send(Background::Flushed(done)).await;
+            });
         }
         if self.spare_under_way {
             return;
@@ -332,11 +332,10 @@ impl Shard {
             };
             self.take_back(finished);
         }
-        if self.core.poisoned().is_none() {
-            if let Some(start) = self.core.freeze() {
-                let flushed = run_flush(Arc::clone(&self.shared), start).await;
-                self.core.flushed(flushed);
-            }
+        let writable = self.core.poisoned().is_none();
+        if let Some(start) = writable.then(|| self.core.freeze()).flatten() {
+            let flushed = run_flush(Arc::clone(&self.shared), start).await;
+            self.core.flushed(flushed);
         }
         self.core.close_log();
         // Nobody may be waiting any more.

@@ -41,7 +41,7 @@ pub(crate) struct Turn {
     pub(super) replies: Vec<(Reply, Result<Outcome, Refusal>)>,
     pub(super) outgoing: Vec<Outgoing>,
     /// Memory of the bodies, held until the replies are sent.
-    _permits: Vec<Permit>,
+    permits: Vec<Permit>,
 }
 
 /// What a turn leaves to its driver, once its replies are sent.
@@ -63,7 +63,7 @@ impl ShardCore {
             failed: None,
             replies: Vec::with_capacity(entries.len()),
             outgoing: Vec::new(),
-            _permits: Vec::new(),
+            permits: Vec::new(),
         };
         let entries = self.make_room(entries, &mut turn.replies);
         for entry in entries {
@@ -110,7 +110,7 @@ impl ShardCore {
             replies,
             outgoing,
             failed: _,
-            _permits,
+            permits,
         } = turn;
         match &refusal {
             None => {
@@ -131,8 +131,9 @@ impl ShardCore {
                 Some(refusal) => Err(refusal.clone()),
                 None => result,
             };
-            self.answer(reply, result, &mut end);
+            Self::answer(reply, result, &mut end);
         }
+        drop(permits);
         end
     }
 
@@ -174,13 +175,11 @@ impl ShardCore {
         if urgent.is_empty() {
             return urgent;
         }
-        match wal.prepare(log_bytes_max(&urgent), true) {
-            Ok(()) => urgent,
-            Err(_) => {
-                refuse(urgent, &Refusal::StorageFull);
-                Vec::new()
-            }
+        if wal.prepare(log_bytes_max(&urgent), true).is_ok() {
+            return urgent;
         }
+        refuse(urgent, &Refusal::StorageFull);
+        Vec::new()
     }
 
     fn judge_entry(&mut self, entry: Entry, now: Timestamp, turn: &mut Turn) {
@@ -209,7 +208,7 @@ impl ShardCore {
             Judged::Now(decision) => {
                 self.take_up(decision.events, turn);
                 turn.replies.push((reply, decision.reply));
-                turn._permits.extend(permit);
+                turn.permits.extend(permit);
             }
             Judged::NeedsReference {
                 create,
@@ -380,17 +379,15 @@ impl ShardCore {
         let judge = self.judge_of(state.as_ref(), now);
         let mut raised = None;
         let mut state = state;
-        if let Some(known) = &state {
-            if self.needs_generation(known.generations.current()) && !append.is_close_only() {
-                let floor = self.config.generation_floor;
-                let generation = self.take_generation(known.id.slot(), floor);
-                let event = Event::GenerationRaised {
-                    stream: known.id,
-                    generation,
-                };
-                state = millrace_core::stream::apply(state, &event);
-                raised = Some(event);
-            }
+        let known = state.as_ref().filter(|known| {
+            self.needs_generation(known.generations.current()) && !append.is_close_only()
+        });
+        if let Some(stream) = known.map(|known| known.id) {
+            let slot = stream.slot();
+            let generation = self.take_generation(slot, self.config.generation_floor);
+            let event = Event::GenerationRaised { stream, generation };
+            state = millrace_core::stream::apply(state, &event);
+            raised = Some(event);
         }
         let view = ProducerView::new(self, state.as_ref(), append, overlay)?;
         let mut decision = decide::append(state.as_ref(), &view, append, judge);
@@ -463,11 +460,11 @@ impl ShardCore {
             return;
         };
         if let Some(pending) = self.pending_forks.remove(&fork) {
-            self.answer(pending.reply, Err(refusal.clone()), end);
+            Self::answer(pending.reply, Err(refusal.clone()), end);
         }
     }
 
-    fn answer(&mut self, reply: Reply, result: Result<Outcome, Refusal>, end: &mut TurnEnd) {
+    fn answer(reply: Reply, result: Result<Outcome, Refusal>, end: &mut TurnEnd) {
         match reply {
             Reply::Nobody => {}
             Reply::Client(client) => {
