@@ -4,15 +4,17 @@
 mod ops;
 mod system;
 
+use std::collections::BTreeMap;
+
 use millrace_core::{
     ContentType, CreateSpec, ForkAnchor, ForkRequest, Offset, Refusal, StreamName, Timestamp,
-    slot::slot_of,
+    slot::slot_of, stream::Outcome,
 };
 use millrace_model::{Model, Tokens};
 use proptest::prelude::*;
 
 use crate::{
-    ops::{AnchorPlan, ForkPlan, NAMES, Op, append_of, op},
+    ops::{AnchorPlan, ForkPlan, NAMES, Name, Op, ProducerPlan, append_of, op},
     system::System,
 };
 
@@ -25,6 +27,9 @@ struct Pair {
     system: System,
     tokens: Tokens,
     one_slot: bool,
+    creations: Vec<Op>,
+    /// What each producer last got accepted, by the index of the stream's name.
+    accepted: BTreeMap<(usize, &'static str), (u64, u64)>,
 }
 
 impl Pair {
@@ -37,15 +42,20 @@ impl Pair {
             model: Model::at(START),
             system: System::new(START),
             tokens,
+            creations: Vec::new(),
+            accepted: BTreeMap::new(),
         }
     }
 
     fn in_one_slot() -> Self {
-        Self::new(["a{x}", "b{x}", "c{x}", "d{x}"], Tokens::in_one_slot())
+        Self::new(
+            ["a{x}", "b{x}", "c{x}", "d{x}", "e{x}"],
+            Tokens::in_one_slot(),
+        )
     }
 
     fn across_slots() -> Self {
-        Self::new(["a", "b", "c", "d"], Tokens::across_slots())
+        Self::new(["a", "b", "c", "d", "e"], Tokens::across_slots())
     }
 
     /// One of the offsets ever seen: the model's and the system's.
@@ -55,35 +65,49 @@ impl Pair {
         Some(pairs[index])
     }
 
+    /// The index of the name that is meant, where taken (or free) ones are preferred.
+    fn index(&self, name: Name, taken: bool) -> usize {
+        let fits = |index: &usize| self.model.stream(&self.names[*index]).is_some() == taken;
+        let mut all = (0..NAMES).map(|n| (name.index + n) % NAMES);
+        let preferred = all.find(fits).filter(|_| !name.insist);
+        preferred.unwrap_or(name.index)
+    }
+
+    fn taken(&self, name: Name) -> StreamName {
+        self.names[self.index(name, true)].clone()
+    }
+
     fn run(&mut self, op: &Op) {
         match op {
-            Op::Create { .. } => self.create(op),
-            Op::Append { name, .. } => {
-                let name = self.names[*name].clone();
-                let own = self
-                    .model
-                    .stream(&name)
-                    .map(|stream| stream.content_type().clone());
-                let append = append_of(op, own.as_ref());
-                let model = self.model.append(&name, &append);
-                let system = self.system.append(&name, &append);
-                self.agree(&model, &system);
+            Op::Create { name, .. } => {
+                let index = self.index(*name, false);
+                let op = op.under(index);
+                self.create(&op);
+                self.creations.push(op);
             }
+            Op::Again(nth, tweak) => {
+                if let Some(nth) = nth.checked_rem(self.creations.len()) {
+                    let again = tweak.of(&self.creations[nth]);
+                    self.create(&again);
+                }
+            }
+            Op::Append { name, producer, .. } => self.append(op, *name, producer.as_ref()),
             Op::Delete(name) => {
-                let name = &self.names[*name];
-                let model = self.model.delete(name);
-                let system = self.system.delete(name);
+                let name = self.taken(*name);
+                let model = self.model.delete(&name);
+                let system = self.system.delete(&name);
                 self.agree(&model, &system);
             }
             Op::Read(name) => self.read(*name, None),
             Op::ReadFrom(name, token) => self.read(*name, self.token(*token)),
             Op::BeginLive(name) => {
-                let name = &self.names[*name];
-                assert_eq!(self.model.begin_live(name), self.system.begin_live(name));
+                let name = self.taken(*name);
+                assert_eq!(self.model.begin_live(&name), self.system.begin_live(&name));
             }
             Op::EndLive(name) => {
-                self.model.end_live(&self.names[*name]);
-                self.system.end_live(&self.names[*name]);
+                let name = self.taken(*name);
+                self.model.end_live(&name);
+                self.system.end_live(&name);
             }
             Op::Advance(by) => {
                 self.model.advance(*by);
@@ -94,19 +118,42 @@ impl Pair {
                 self.system.sweep();
             }
             Op::Raise(name) => {
-                self.model.raise(&self.names[*name]);
-                self.system.raise(&self.names[*name]);
+                let name = self.taken(*name);
+                self.model.raise(&name);
+                self.system.raise(&name);
             }
             Op::CrashInFork(name) => {
                 // Whoever asks first sees an expiry, here for both.
-                drop(self.model.head(&self.names[*name]));
+                let name = self.taken(*name);
+                drop(self.model.head(&name));
                 let slot = slot_of(self.names[0].as_str());
-                self.system.expire(&self.names[*name]);
-                self.system.leave_fork_half_made(&self.names[*name], slot);
+                self.system.expire(&name);
+                self.system.leave_fork_half_made(&name, slot);
                 self.restart();
             }
             Op::Restart => self.restart(),
         }
+    }
+
+    fn append(&mut self, op: &Op, name: Name, producer: Option<&ProducerPlan>) {
+        let index = self.index(name, true);
+        let name = self.names[index].clone();
+        let own = self.type_of(&name);
+        let claim = producer.map(|plan| plan.claim(self.accepted.get(&(index, plan.id)).copied()));
+        let append = append_of(op, own.as_ref(), claim);
+        let model = self.model.append(&name, &append);
+        let system = self.system.append(&name, &append);
+        if let (
+            Ok(Outcome::Appended {
+                producer: Some(accepted),
+                ..
+            }),
+            Some(plan),
+        ) = (&model, producer)
+        {
+            self.accepted.insert((index, plan.id), *accepted);
+        }
+        self.agree(&model, &system);
     }
 
     fn restart(&mut self) {
@@ -130,10 +177,11 @@ impl Pair {
         else {
             panic!("no creation: {op:?}")
         };
-        let name = self.names[*name].clone();
+        let index = name.index;
+        let name = self.names[index].clone();
         let inherited = fork
             .as_ref()
-            .map(|fork| self.type_of(&self.names[fork.source]));
+            .map(|fork| self.type_of(&self.taken(fork.source)));
         let sent = content_type.clone();
         let body = body.framed(&sent.or(inherited.flatten()).unwrap_or_default());
         let (model_fork, system_fork) = fork.as_ref().map(|fork| self.requests(fork)).unzip();
@@ -146,6 +194,9 @@ impl Pair {
         let model = self.model.create(&name, &spec, &body);
         spec.fork = system_fork;
         let system = self.system.create(&name, &spec, &body);
+        if matches!(model, Ok(Outcome::Created(_))) {
+            self.accepted.retain(|(stream, _), _| *stream != index);
+        }
         self.agree(&model, &system);
     }
 
@@ -155,7 +206,7 @@ impl Pair {
 
     /// A fork's request, for the model and for the system.
     fn requests(&self, plan: &ForkPlan) -> (ForkRequest, ForkRequest) {
-        let source = &self.names[plan.source];
+        let source = &self.taken(plan.source);
         let at = |(model, system)| (ForkAnchor::At(model), ForkAnchor::At(system));
         let (model, system) = match plan.anchor {
             AnchorPlan::Tail => (ForkAnchor::Tail, ForkAnchor::Tail),
@@ -195,8 +246,8 @@ impl Pair {
         self.one_slot || ours == theirs
     }
 
-    fn read(&mut self, name: usize, from: Option<(Offset, Offset)>) {
-        let name = self.names[name].clone();
+    fn read(&mut self, name: Name, from: Option<(Offset, Offset)>) {
+        let name = self.taken(name);
         let from = from.filter(|pair| self.means_one_thing(&name, *pair));
         let model = match from {
             Some((offset, _)) => self.model.read_from(&name, offset),
@@ -238,27 +289,23 @@ impl Pair {
             let messages = self.system.kept.messages(state);
             let ends: Vec<u64> = messages.iter().map(system::Message::end).collect();
             assert_eq!(stream.ends(), ends, "{name}");
-            for position in 0..=stream.len() {
-                let real = state
-                    .generations
-                    .offset_at(millrace_core::StreamPos(position));
-                let paired = self.tokens.pair(stream.offset_at(position), real);
+            let offsets: Vec<Offset> = (0..=stream.len()).map(|n| stream.offset_at(n)).collect();
+            for offset in &offsets {
+                let real = state.generations.offset_at(offset.position);
+                let paired = self.tokens.pair(*offset, real);
                 paired.expect("a position has one token");
             }
-        }
-        for (model, real) in self.tokens.pairs() {
-            for name in &self.names {
-                let ours = self
-                    .model
-                    .stream(name)
-                    .is_some_and(|stream| stream.owns(model));
-                let state = self.system.kept.named(name);
-                let theirs = state.is_some_and(|state| state.owns(real));
+            for (model, real) in self.tokens.pairs() {
+                let position = usize::try_from(model.position.get()).expect("in memory");
+                let (ours, theirs) = (offsets.get(position) == Some(&model), state.owns(real));
                 assert!(
                     ours == theirs || (theirs && !self.one_slot),
                     "{name} and {real:?}"
                 );
             }
+            let past = state.tail.advance(1);
+            let past = state.generations.offset_at(past);
+            assert!(!state.owns(past), "nothing past the tail is anyone's");
         }
     }
 }
@@ -272,15 +319,59 @@ fn run(mut pair: Pair, ops: &[Op]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_rules_do_as_the_oracle_does_in_one_slot(ops in prop::collection::vec(op(), 1..60)) {
+    fn the_rules_do_as_the_oracle_does_in_one_slot(ops in prop::collection::vec(op(), 1..100)) {
         run(Pair::in_one_slot(), &ops);
     }
 
     #[test]
-    fn the_rules_do_as_the_oracle_does_across_slots(ops in prop::collection::vec(op(), 1..60)) {
+    fn the_rules_do_as_the_oracle_does_across_slots(ops in prop::collection::vec(op(), 1..100)) {
         run(Pair::across_slots(), &ops);
     }
+}
+
+/// FIXME: generations are counted a slot, and a fork inherits those of its source's slot. So a name
+/// that was used before, and is now a fork of a stream in another slot, may own a token that once
+/// meant other bytes under the same name (T64a). Across slots generations would have to be unique.
+#[test]
+fn t64a_a_fork_under_a_used_name_may_take_an_old_token_for_its_own() {
+    let mut pair = Pair::across_slots();
+    let [used, other, ..] = pair.names.clone();
+    let spec = CreateSpec {
+        content_type: ContentType::new("text/plain"),
+        lifetime: millrace_core::Lifetime::Unlimited,
+        closed: false,
+        fork: None,
+    };
+    let body = |text: &'static str| {
+        let payload = millrace_core::Payload::single(bytes::Bytes::from_static(text.as_bytes()));
+        millrace_core::Body::Framed(payload)
+    };
+    let system = &mut pair.system;
+    system
+        .create(&used, &spec, &body("old"))
+        .expect("is created");
+    let token = system.kept.named(&used).expect("is there").tail_offset();
+    system.delete(&used).expect("is deleted");
+    system
+        .create(&other, &spec, &body("new"))
+        .expect("is created");
+    let fork = CreateSpec {
+        fork: Some(ForkRequest {
+            source: other,
+            anchor: ForkAnchor::Tail,
+            sub_offset: 0,
+        }),
+        ..spec
+    };
+    system
+        .create(&used, &fork, &millrace_core::Body::Empty)
+        .expect("is created");
+    let mistaken = system.kept.named(&used).expect("is there").owns(token);
+    assert!(
+        mistaken,
+        "once this is false, across slots is as strict as within one"
+    );
 }

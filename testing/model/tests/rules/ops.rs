@@ -8,9 +8,14 @@ use millrace_core::{
 };
 use proptest::prelude::*;
 
-/// An index into the names of the test.
-pub(crate) type Name = usize;
-pub(crate) const NAMES: usize = 4;
+pub(crate) const NAMES: usize = 5;
+
+/// A name of the test: this one, or the first from here on that is taken (or free).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Name {
+    pub(crate) index: usize,
+    pub(crate) insist: bool,
+}
 
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
@@ -27,9 +32,11 @@ pub(crate) enum Op {
         body: BodyPlan,
         content_type: TypePlan,
         seq: Option<Arc<str>>,
-        producer: Option<ProducerClaim>,
+        producer: Option<ProducerPlan>,
         close: bool,
     },
+    /// One of the creations before, perhaps with one part changed.
+    Again(usize, Tweak),
     Delete(Name),
     Read(Name),
     /// From one of the tokens that were ever seen.
@@ -42,6 +49,82 @@ pub(crate) enum Op {
     /// A fork of this name whose creation stops half way, then a restart.
     CrashInFork(Name),
     Restart,
+}
+
+/// A producer's request, by what it last got accepted there.
+#[derive(Clone, Debug)]
+pub(crate) struct ProducerPlan {
+    pub(crate) id: &'static str,
+    pub(crate) step: Step,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Next,
+    Repeat,
+    NewEpoch,
+    Given(u64, u64),
+}
+
+impl ProducerPlan {
+    pub(crate) fn claim(&self, last: Option<(u64, u64)>) -> ProducerClaim {
+        let (epoch, seq) = match (&self.step, last) {
+            (Step::Given(epoch, seq), _) => (*epoch, *seq),
+            (_, None) => (0, 0),
+            (Step::Next, Some((epoch, seq))) => (epoch, seq + 1),
+            (Step::Repeat, Some(last)) => last,
+            (Step::NewEpoch, Some((epoch, _))) => (epoch + 1, 0),
+        };
+        let id = ProducerId::new(self.id).expect("an id");
+        ProducerClaim { id, epoch, seq }
+    }
+}
+
+/// What is changed of a creation that is sent again.
+#[derive(Clone, Debug)]
+pub(crate) enum Tweak {
+    Nothing,
+    SubOffset(u64),
+    Anchor(AnchorPlan),
+    Life(Life),
+    Closed,
+    ContentType(Option<ContentType>),
+}
+
+impl Tweak {
+    pub(crate) fn of(&self, creation: &Op) -> Op {
+        let mut op = creation.clone();
+        let Op::Create {
+            content_type,
+            lifetime,
+            closed,
+            fork,
+            ..
+        } = &mut op
+        else {
+            panic!("no creation: {op:?}")
+        };
+        match (self.clone(), fork) {
+            (Self::SubOffset(to), Some(fork)) => fork.sub_offset = to,
+            (Self::Anchor(to), Some(fork)) => fork.anchor = to,
+            (Self::Life(to), _) => *lifetime = to,
+            (Self::Closed, _) => *closed = !*closed,
+            (Self::ContentType(to), _) => *content_type = to,
+            (Self::Nothing | Self::SubOffset(_) | Self::Anchor(_), _) => {}
+        }
+        op
+    }
+}
+
+impl Op {
+    /// The same creation under the name with this index.
+    pub(crate) fn under(&self, index: usize) -> Self {
+        let mut op = self.clone();
+        if let Self::Create { name, .. } = &mut op {
+            name.index = index;
+        }
+        op
+    }
 }
 
 /// Lifetimes relative to the time of the operation.
@@ -121,12 +204,15 @@ impl BodyPlan {
     }
 }
 
-pub(crate) fn append_of(op: &Op, own: Option<&ContentType>) -> Append {
+pub(crate) fn append_of(
+    op: &Op,
+    own: Option<&ContentType>,
+    producer: Option<ProducerClaim>,
+) -> Append {
     let Op::Append {
         body,
         content_type,
         seq,
-        producer,
         close,
         ..
     } = op
@@ -141,9 +227,14 @@ pub(crate) fn append_of(op: &Op, own: Option<&ContentType>) -> Append {
         body: body.framed(&content_type.clone().unwrap_or_default()),
         content_type,
         seq: seq.clone(),
-        producer: producer.clone(),
+        producer,
         close: *close,
     }
+}
+
+fn name() -> impl Strategy<Value = Name> {
+    let insist = prop::bool::weighted(0.2);
+    (0..NAMES, insist).prop_map(|(index, insist)| Name { index, insist })
 }
 
 fn content_type() -> impl Strategy<Value = Option<ContentType>> {
@@ -172,20 +263,26 @@ fn some_body() -> impl Strategy<Value = BodyPlan> {
 fn lifetime() -> impl Strategy<Value = Life> {
     prop_oneof![
         6 => Just(Life::Unlimited),
-        3 => (0..4_u64).prop_map(Life::Ttl),
-        1 => (0..20_000_u64).prop_map(Life::Until),
+        3 => (0..8_u64).prop_map(Life::Ttl),
+        1 => (0..40_u64).prop_map(|seconds| Life::Until(seconds * 1000)),
     ]
 }
 
-fn fork() -> impl Strategy<Value = ForkPlan> {
-    let anchor = prop_oneof![
+fn anchor() -> impl Strategy<Value = AnchorPlan> {
+    prop_oneof![
         3 => Just(AnchorPlan::Tail),
         1 => Just(AnchorPlan::Start),
         1 => any::<usize>().prop_map(AnchorPlan::Token),
         3 => (0..12_u64).prop_map(AnchorPlan::Position),
-    ];
-    let sub_offset = prop_oneof![3 => Just(0), 1 => 1..4_u64];
-    (0..NAMES, anchor, sub_offset).prop_map(|(source, anchor, sub_offset)| ForkPlan {
+    ]
+}
+
+fn sub_offset() -> impl Strategy<Value = u64> {
+    prop_oneof![3 => Just(0), 1 => 1..4_u64]
+}
+
+fn fork() -> impl Strategy<Value = ForkPlan> {
+    (name(), anchor(), sub_offset()).prop_map(|(source, anchor, sub_offset)| ForkPlan {
         source,
         anchor,
         sub_offset,
@@ -196,7 +293,7 @@ fn create() -> impl Strategy<Value = Op> {
     let fork = prop::option::of(fork());
     let closed = prop::bool::weighted(0.1);
     (
-        0..NAMES,
+        name(),
         content_type(),
         lifetime(),
         closed,
@@ -206,13 +303,36 @@ fn create() -> impl Strategy<Value = Op> {
         .prop_map(
             |(name, content_type, lifetime, closed, body, fork)| Op::Create {
                 name,
-                content_type,
+                // Most forks name none, so that most have their source's.
+                content_type: content_type.filter(|_| fork.is_none() || closed),
                 lifetime,
                 closed,
                 body,
                 fork,
             },
         )
+}
+
+fn tweak() -> impl Strategy<Value = Tweak> {
+    prop_oneof![
+        3 => Just(Tweak::Nothing),
+        2 => sub_offset().prop_map(Tweak::SubOffset),
+        2 => anchor().prop_map(Tweak::Anchor),
+        1 => lifetime().prop_map(Tweak::Life),
+        1 => Just(Tweak::Closed),
+        1 => content_type().prop_map(Tweak::ContentType),
+    ]
+}
+
+fn producer() -> impl Strategy<Value = ProducerPlan> {
+    let step = prop_oneof![
+        6 => Just(Step::Next),
+        2 => Just(Step::Repeat),
+        1 => Just(Step::NewEpoch),
+        3 => (0..3_u64, 0..4_u64).prop_map(|(epoch, seq)| Step::Given(epoch, seq)),
+    ];
+    let id = prop::sample::select(vec!["p", "q"]);
+    (id, step).prop_map(|(id, step)| ProducerPlan { id, step })
 }
 
 fn append() -> impl Strategy<Value = Op> {
@@ -224,10 +344,9 @@ fn append() -> impl Strategy<Value = Op> {
         0.2,
         prop::sample::select(vec!["", "a", "aa", "b", "B", "c"]),
     );
-    let id = prop::sample::select(vec!["p", "q"]);
-    let producer = prop::option::weighted(0.5, (id, 0..3_u64, 0..4_u64));
-    let close = prop::bool::weighted(0.1);
-    (0..NAMES, body(), types, seq, producer, close, any::<bool>()).prop_map(
+    let close = prop::bool::weighted(0.05);
+    let producer = prop::option::weighted(0.5, producer());
+    (name(), body(), types, seq, producer, close, any::<bool>()).prop_map(
         |(name, body, content_type, seq, producer, close, close_only)| Op::Append {
             name,
             body: if close && close_only {
@@ -237,30 +356,26 @@ fn append() -> impl Strategy<Value = Op> {
             },
             content_type,
             seq: seq.map(Into::into),
-            producer: producer.map(|(id, epoch, seq)| ProducerClaim {
-                id: ProducerId::new(id).expect("an id"),
-                epoch,
-                seq,
-            }),
+            producer,
             close,
         },
     )
 }
 
 pub(crate) fn op() -> impl Strategy<Value = Op> {
-    let name = 0..NAMES;
     prop_oneof![
-        8 => create(),
+        9 => create(),
+        3 => (any::<usize>(), tweak()).prop_map(|(nth, tweak)| Op::Again(nth, tweak)),
         14 => append(),
-        3 => name.clone().prop_map(Op::Delete),
-        2 => name.clone().prop_map(Op::Read),
-        2 => (name.clone(), any::<usize>()).prop_map(|(name, token)| Op::ReadFrom(name, token)),
-        1 => name.clone().prop_map(Op::BeginLive),
-        1 => name.clone().prop_map(Op::EndLive),
-        2 => (0..3000_u64).prop_map(|millis| Op::Advance(Duration::from_millis(millis))),
+        2 => name().prop_map(Op::Delete),
+        2 => name().prop_map(Op::Read),
+        2 => (name(), any::<usize>()).prop_map(|(name, token)| Op::ReadFrom(name, token)),
+        1 => name().prop_map(Op::BeginLive),
+        1 => name().prop_map(Op::EndLive),
+        2 => (0..5_u64).prop_map(|halves| Op::Advance(Duration::from_millis(halves * 500))),
         1 => Just(Op::Sweep),
-        1 => name.clone().prop_map(Op::Raise),
-        1 => name.prop_map(Op::CrashInFork),
+        1 => name().prop_map(Op::Raise),
+        1 => name().prop_map(Op::CrashInFork),
         1 => Just(Op::Restart),
     ]
 }

@@ -329,6 +329,21 @@ fn t75_sub_offsets_are_compared_as_asked_with_the_anchor_before_them() {
 }
 
 #[test]
+fn t38_between_anchor_and_branch_offsets_are_still_the_sources() {
+    let mut command = fork_of(&source(), 4);
+    command.source.as_mut().expect("a fork").at = StreamPos(6);
+    command.source.as_mut().expect("a fork").lineage = source().state().lineage_until(StreamPos(6));
+    command.body = bytes("x");
+    let mut fork = Bench::empty();
+    fork.generation = 2;
+    fork.create_with(&command).expect("is created");
+    let rows = [(4, 1), (5, 1), (6, 1), (7, 2)];
+    for (position, generation) in rows {
+        assert!(fork.state().owns(at(generation, position)), "{position}");
+    }
+}
+
+#[test]
 fn a_fork_at_the_start_is_found_by_every_way_to_say_start() {
     let fork = forked(&source(), 0);
     assert_eq!(
