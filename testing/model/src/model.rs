@@ -155,7 +155,7 @@ impl Model {
         Ok(self.reach(name)?.head())
     }
 
-    /// A live read begins: it renews a sliding life, and the stream does not expire until it ends.
+    /// A live read begins: it renews a sliding life, which does not end before the read does.
     pub fn begin_live(&mut self, name: &StreamName) -> Result<(), Refusal> {
         let now = self.now;
         let stream = self.reach(name)?;

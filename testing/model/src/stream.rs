@@ -137,8 +137,10 @@ impl Stream {
         self.deadline
     }
 
+    /// Whether its life is over; a live reader holds up a sliding one, and no absolute one.
     pub(crate) fn is_over(&self, now: u64) -> bool {
-        self.live_readers == 0 && self.deadline.is_some_and(|deadline| deadline <= now)
+        let held = self.live_readers > 0 && matches!(self.lifetime, Lifetime::Ttl(_));
+        !held && self.deadline.is_some_and(|deadline| deadline <= now)
     }
 
     /// A use of the stream: a sliding life begins anew, and never gets shorter by it.

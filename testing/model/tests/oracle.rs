@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use millrace_core::{
     Append, Body, BodyFault, ContentType, CreateSpec, ForkAnchor, ForkRequest, Lifetime, Offset,
-    Payload, ProducerClaim, ProducerId, Refusal, StreamName,
+    Payload, ProducerClaim, ProducerId, Refusal, StreamName, Timestamp,
     limits::{PRODUCER_IDLE_MILLIS_MIN, PRODUCERS_PER_STREAM_MAX},
     stream::Outcome,
 };
@@ -234,6 +234,26 @@ fn reads_and_writes_keep_a_stream_alive_and_head_does_not() {
     assert!(!live(|model| drop(
         model.append(&name("s"), &append(text("x"), "text/html"))
     )));
+}
+
+#[test]
+fn a_live_reader_holds_up_a_sliding_life_and_no_absolute_one() {
+    for (lifetime, alive) in [
+        (Lifetime::Ttl(1), true),
+        (Lifetime::Until(Timestamp(1000)), false),
+    ] {
+        let mut model = Model::new();
+        let spec = CreateSpec {
+            lifetime,
+            ..spec("text/plain")
+        };
+        model
+            .create(&name("s"), &spec, &Body::Empty)
+            .expect("is created");
+        model.begin_live(&name("s")).expect("is there");
+        model.advance(Duration::from_secs(9));
+        assert_eq!(model.head(&name("s")).is_ok(), alive, "{lifetime:?}");
+    }
 }
 
 #[test]

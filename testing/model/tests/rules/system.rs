@@ -171,8 +171,9 @@ impl System {
     fn judge(&self, state: Option<&StreamState>) -> Judge {
         let now = Timestamp(self.now);
         let over = |state: &StreamState| {
+            let slides = matches!(state.config.lifetime, Lifetime::Ttl(_));
             let is_read = self.live.get(&state.id).is_some_and(|readers| *readers > 0);
-            !is_read && state.deadline.is_some_and(|deadline| deadline <= now)
+            !(slides && is_read) && state.deadline.is_some_and(|deadline| deadline <= now)
         };
         Judge {
             now,
