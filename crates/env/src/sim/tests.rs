@@ -413,6 +413,32 @@ fn an_unsynced_removal_may_come_back_and_a_synced_one_never() {
     assert_eq!(outcomes(make(true), there), BTreeSet::from([0]));
 }
 
+// A flush that removed a log's directory made the next sync of anything fail on what was still
+// journaled in it.
+#[test]
+fn what_was_never_synced_in_a_removed_directory_troubles_no_later_sync() {
+    let make = |disk: &Arc<SimDisk>| {
+        disk.create_dir(path("d")).expect("makes");
+        disk.sync_dir(path("")).expect("syncs");
+        durable(disk, "d/a", b"x");
+        disk.remove(path("d/a")).expect("removes");
+        disk.remove_dir(path("d")).expect("removes");
+        disk.sync_dir(path("")).expect("syncs");
+        disk.create_dir(path("d")).expect("makes another");
+        durable(disk, "d/b", b"y");
+    };
+    let left = outcomes(make, |disk| {
+        let entries = disk.list(path("d")).ok();
+        entries.map(|entries| {
+            entries
+                .into_iter()
+                .map(|entry| entry.name)
+                .collect::<Vec<_>>()
+        })
+    });
+    assert_eq!(left, BTreeSet::from([None, Some(vec!["b".to_owned()])]));
+}
+
 #[test]
 fn a_replaced_file_comes_back_with_its_synced_content() {
     let make = |disk: &Arc<SimDisk>| {

@@ -287,12 +287,12 @@ impl Tree {
     }
 
     /// Forgets nodes that nothing can lead to again. A directory that a lost operation would bring
-    /// back is kept, with what is in it.
+    /// back is kept, with what is in it, and so is one in which operations wait to be settled.
     fn collect_garbage(&mut self) {
-        // A removed directory stays as long as operations in it wait to be settled.
         let journaled = self.journal.iter().flat_map(|op| &op.changes);
-        let mut needed: BTreeSet<NodeId> =
-            journaled.flat_map(|change| change.node.into_iter().chain([change.dir])).collect();
+        let mut needed: BTreeSet<NodeId> = journaled
+            .flat_map(|change| change.node.into_iter().chain([change.dir]))
+            .collect();
         for node in self.nodes.values() {
             if let Node::Dir(dir) = node {
                 needed.extend(dir.now.values().chain(dir.durable.values()));
