@@ -154,11 +154,12 @@ impl<'a> Cursor<'a> {
         let Some((header, chain)) = self.header()? else {
             return Ok(Step::End);
         };
-        let follows = header.segment == self.segment.header.number
-            && header.lsn == self.next
-            && header.previous == self.chain;
-        if !follows {
+        let expected = header.segment == self.segment.header.number && header.lsn == self.next;
+        if !expected {
             return Ok(Step::End);
+        }
+        if header.previous != self.chain {
+            return self.stranger(&header);
         }
         self.check_bounds(&header)?;
         let bytes = self
@@ -175,6 +176,16 @@ impl<'a> Cursor<'a> {
         };
         self.advance(&header, chain);
         Ok(Step::Frame(frame))
+    }
+
+    /// A frame of this place that follows another frame than the one that was read.
+    fn stranger(&self, header: &FrameHeader) -> Result<Step, StoreError> {
+        if header.after_unsynced {
+            // It was left behind by a power cut that took what it followed.
+            return Ok(Step::End);
+        }
+        let what = format!("frame {} follows a frame that is not there", header.lsn);
+        Err(self.segment.corrupt(self.at, what))
     }
 
     fn header(&mut self) -> Result<Option<(FrameHeader, Chain)>, StoreError> {

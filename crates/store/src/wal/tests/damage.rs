@@ -206,6 +206,25 @@ fn segments_in_each_others_place_are_corrupt() {
 }
 
 #[test]
+fn a_segment_of_another_history_is_corrupt() {
+    let (disk, env) = disk_and_env();
+    drop(Wal::create(&env, LOG, 1, SMALL).unwrap());
+    let other = disk.copy(1);
+    // As many frames of the same lengths, so that all numbers agree.
+    for (disk, fill) in [(&disk, 1), (&other, 2)] {
+        let (mut wal, ..) = open(&env_on(disk, 1), Lsn(0)).unwrap();
+        for _ in 0..8 {
+            turn(&mut wal, &[append(fill, 700)]).unwrap();
+        }
+    }
+    let theirs = other.content(path(2));
+    assert_ne!(theirs, disk.content(path(2)));
+    let file = disk.open(&path(2), OpenMode::ReadWrite).unwrap();
+    file.write_all_at(&theirs, 0).unwrap();
+    assert!(is_corrupt(&open(&env, Lsn(0))));
+}
+
+#[test]
 fn a_frame_out_of_a_payload_is_no_frame_of_the_log() {
     let (disk, env) = disk_and_env();
     let mut wal = Wal::create(&env, LOG, 1, SMALL).unwrap();
@@ -265,4 +284,35 @@ fn unsynced_frames_that_a_power_cut_took_are_torn_and_not_corruption() {
         torn += u64::from(recovery.torn_bytes > 0);
     }
     assert!(torn > 20, "only {torn} cuts tore a frame");
+}
+
+#[test]
+fn a_frame_in_the_place_of_another_is_corruption_where_a_later_one_proves_it() {
+    for synced in [true, false] {
+        let (disk, env) = disk_and_env();
+        drop(Wal::create(&env, LOG, 1, SMALL).unwrap());
+        // The same segment, gone on in twice: two histories under one salt.
+        let other = disk.copy(1);
+        let (mut theirs, ..) = open(&env_on(&other, 1), Lsn(0)).unwrap();
+        turn(&mut theirs, &[append(2, 100)]).unwrap();
+        let (mut ours, ..) = open(&env, Lsn(0)).unwrap();
+        for fill in [1, 3] {
+            write(&mut ours, &[append(fill, 100)]).unwrap();
+            if synced {
+                ours.sync().unwrap();
+            }
+        }
+        let (_, infos) = scanned(&env, None).unwrap();
+        let first = usize::try_from(infos[0].bytes).unwrap();
+        let stale = &other.content(path(1))[4096..4096 + first];
+        let file = disk.open(&path(1), OpenMode::ReadWrite).unwrap();
+        file.write_all_at(stale, 4096).unwrap();
+        let (end, frames) = scanned(&env, None).unwrap();
+        assert_eq!(frames.len(), 1);
+        match end {
+            ScanEnd::Corrupt { .. } => assert!(synced),
+            // Without a sync in between a power cut may do this.
+            end => assert!(!synced && matches!(end, ScanEnd::Torn { .. }), "{end:?}"),
+        }
+    }
 }

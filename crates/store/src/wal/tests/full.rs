@@ -8,6 +8,7 @@ use millrace_env::{
 };
 
 use super::*;
+use crate::wal::scan::Listing;
 
 const RESERVED: WalOptions = WalOptions {
     reserve: true,
@@ -163,6 +164,9 @@ fn no_step_of_rolling_stops_the_log_for_lack_of_space() {
             }
             assert!(refused <= 1);
             assert_eq!(written.len(), 11 - refused);
+            let listing = Listing::read(&env, LOG).unwrap();
+            assert_eq!(listing.spares.len(), wal.spares.len(), "none is forgotten");
+            assert!(listing.unfinished.is_empty());
             let env = env_on(&disk.crash(), 2);
             assert!(open(&env, Lsn(0)).unwrap().2 == written, "{op:?} {skip}");
         }

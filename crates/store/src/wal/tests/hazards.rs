@@ -396,3 +396,27 @@ fn a_damaged_log_replays_nothing() {
     });
     assert!(is_corrupt(&result));
 }
+
+#[test]
+fn t11_names_that_only_memory_knows_are_made_durable_before_anything_rests_on_them() {
+    for n in 1.. {
+        let disk = SimDisk::new(n);
+        let mut wal = Wal::create(&env_on(&disk, n), LOG, 1, SMALL).unwrap();
+        let written = turns(&mut wal, 20, 700);
+        disk.fail_next(FaultOp::SyncDir, FaultError::Io, 0);
+        assert!(wal.recycle(Lsn(10)).is_err());
+        assert!(wal.is_poisoned());
+        let disk = disk.kill();
+        disk.crash_after(n);
+        let opened = open(&env_on(&disk, n), Lsn(10)).map(|(mut wal, ..)| {
+            let _ = turn(&mut wal, &[append(99, 2000)]);
+        });
+        let ended = opened.is_ok() && !disk.is_down();
+        let disk = disk.crash();
+        let (_, _, frames) = open(&env_on(&disk, n), Lsn(10)).unwrap();
+        assert!(frames.starts_with(&written[10..]), "cut at {n}");
+        if ended {
+            break;
+        }
+    }
+}
