@@ -320,4 +320,6 @@ impl<'a> Packer<'a> {
 }
 
 #[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
 mod tests;

@@ -203,7 +203,9 @@ impl<'tx> Look<'tx> {
                 ));
             }
         }
-        wrong.into_iter().for_each(|what| self.wrong(what));
+        for what in wrong {
+            self.wrong(what);
+        }
         Ok(())
     }
 
