@@ -1,1 +1,41 @@
-fn main() {}
+//! The binary `millrace`: flags, signals, exit codes. Everything it does can be had as a library.
+//!
+//! Layout: `args.rs` (the flag table), `settings.rs` (from flags to configurations), `serve.rs`,
+//! `check.rs` and `dump.rs` (the verbs), `explain.rs` (`--explain-config`), `fail.rs` (errors, help
+//! lines, exit codes), `host.rs` (what the machine has), `units.rs` (sizes and durations), `log.rs`.
+//!
+//! Data goes to stdout, talk to stderr.
+
+mod args;
+mod check;
+mod dump;
+mod explain;
+mod fail;
+mod host;
+mod log;
+mod serve;
+mod settings;
+mod units;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, FromArgMatches as _};
+
+use crate::args::{Cli, Verb};
+
+fn main() -> ExitCode {
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let done = match &cli.verb {
+        Verb::Serve(args) => {
+            let of_serve = matches.subcommand().map(|(_, matches)| matches);
+            serve::serve(args, of_serve.expect("a verb was parsed"))
+        }
+        Verb::Check(args) => check::check(args),
+        Verb::Dump(args) => dump::dump(args),
+    };
+    done.unwrap_or_else(|failure| {
+        eprintln!("{failure}");
+        failure.code()
+    })
+}

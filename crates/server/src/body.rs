@@ -131,7 +131,8 @@ impl Pieces {
         if self.rest.is_empty() {
             let whole = announced.and_then(|bytes| usize::try_from(bytes).ok());
             self.rest.reserve(whole.unwrap_or_default());
-            self.rest.extend_from_slice(&std::mem::take(&mut self.first));
+            self.rest
+                .extend_from_slice(&std::mem::take(&mut self.first));
         }
         self.rest.extend_from_slice(&piece);
     }

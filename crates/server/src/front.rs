@@ -24,7 +24,12 @@ use crate::{
 };
 
 /// What asks for the state of the server begins with one of these.
-const STAY: [&[u8]; 4] = [b"GET /health", b"HEAD /health", b"GET /ready", b"HEAD /ready"];
+const STAY: [&[u8]; 4] = [
+    b"GET /health",
+    b"HEAD /health",
+    b"GET /ready",
+    b"HEAD /ready",
+];
 /// The length of the longest of them.
 const LOOK_BYTES: usize = 12;
 /// How long to wait for the rest of a beginning that could still be one of them.

@@ -29,4 +29,4 @@ mod router;
 mod server;
 
 pub use config::{Access, ApiKey, Config, Origins, Times};
-pub use server::{Server, Setup, Stopped};
+pub use server::{Server, Setup, Stopped, listen};

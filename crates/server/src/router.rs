@@ -100,7 +100,11 @@ where
     let path = head.uri.path();
     if head.method == Method::OPTIONS {
         let is_stream = path.starts_with(path::STREAM_PREFIX);
-        let methods = if is_stream { STREAM_METHODS } else { READ_METHODS };
+        let methods = if is_stream {
+            STREAM_METHODS
+        } else {
+            READ_METHODS
+        };
         return Ok(handlers::options::options(methods));
     }
     let route = Route::parse(path);

@@ -13,7 +13,10 @@ use std::{
 
 use millrace_engine::{Engine, OpenError, Opened, Options, Shard};
 use millrace_env::{Env, sleep, tasks};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    net::TcpSocket,
+    sync::{mpsc, oneshot, watch},
+};
 
 use crate::{
     app::App,
@@ -36,6 +39,23 @@ pub struct Setup {
     pub engine: Options,
     /// The server's.
     pub config: Config,
+}
+
+/// The most connections that wait to be accepted.
+const BACKLOG: u32 = 4096;
+
+/// Binds a socket for [`Setup::socket`], with room for many connections at once. Call it inside a
+/// tokio runtime.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    // A restart must not wait for the connections of the last run to be forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)?.into_std()
 }
 
 /// A running server. Dropping it without [`Self::stop`] leaves its threads running.
@@ -124,7 +144,9 @@ impl Server {
         self.opened = None;
         result.unwrap_or_else(|_| {
             let what = "recovery panicked; this is a defect".to_owned();
-            Err(OpenError::Store(millrace_store::StoreError::Corrupt { what }))
+            Err(OpenError::Store(millrace_store::StoreError::Corrupt {
+                what,
+            }))
         })
     }
 
@@ -191,7 +213,9 @@ fn front_thread(
 ) -> io::Result<JoinHandle<()>> {
     let app = Arc::clone(app);
     tasks::thread("millrace-front", move || {
-        runs(core::on_this_thread(front::run(socket, cores, app, signals)));
+        runs(core::on_this_thread(front::run(
+            socket, cores, app, signals,
+        )));
     })
 }
 

@@ -246,6 +246,9 @@ fn joined(held: &Bytes, read: Bytes) -> Bytes {
 fn session(app: &App) -> Duration {
     let times = &app.config.times;
     let jitter = u64::try_from(times.sse_jitter.as_millis()).unwrap_or(u64::MAX);
-    let drawn = app.env.rng.below(jitter.saturating_mul(2).saturating_add(1));
+    let drawn = app
+        .env
+        .rng
+        .below(jitter.saturating_mul(2).saturating_add(1));
     times.sse.saturating_sub(times.sse_jitter) + Duration::from_millis(drawn)
 }

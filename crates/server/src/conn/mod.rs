@@ -52,7 +52,8 @@ pub(crate) struct Protocol {
 /// What answers requests.
 pub(crate) trait Service: 'static {
     /// The body of an answer.
-    type Body: http_body::Body<Data = bytes::Bytes, Error: std::error::Error + Send + Sync> + 'static;
+    type Body: http_body::Body<Data = bytes::Bytes, Error: std::error::Error + Send + Sync>
+        + 'static;
     /// Answers one.
     fn answer(
         self: Rc<Self>,
@@ -175,8 +176,7 @@ fn answering<S: Service>(
     multiplexed: bool,
 ) -> impl Fn(
     Request<Incoming>,
-)
-    -> std::pin::Pin<Box<dyn Future<Output = Result<Response<S::Body>, Infallible>>>> {
+) -> std::pin::Pin<Box<dyn Future<Output = Result<Response<S::Body>, Infallible>>>> {
     move |request| {
         activity.request_began(multiplexed);
         let (service, activity) = (Rc::clone(&service), Rc::clone(&activity));

@@ -37,7 +37,10 @@ async fn t94_a_head_that_trickles_is_cut() {
     let ((_, kind), took) = elapsed(async { tokio::join!(trickle, read) }).await;
     assert_eq!(kind, io::ErrorKind::TimedOut);
     let head = Times::default().head;
-    assert!(took >= head && took < head + Duration::from_secs(6), "{took:?}");
+    assert!(
+        took >= head && took < head + Duration::from_secs(6),
+        "{took:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,310 @@
+//! The flag table: what can be asked, its names in the environment, its help. Everything else
+//! (parsing, `--help`, `--explain-config`) is made from this.
+
+use std::{net::IpAddr, path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
+
+use crate::units;
+
+/// Durable event streams over HTTP, in one binary with one data directory.
+#[derive(Debug, Parser)]
+#[command(
+    name = "millrace",
+    version,
+    propagate_version = true,
+    after_help = EXIT_CODES
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// What ends a process means; also in `docs/cli.md`.
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed, or `check` found damage; 2 wrong usage; \
+    3 the data directory is in use.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Serve streams over HTTP
+    Serve(Box<ServeArgs>),
+    /// Verify a data directory that no server uses: every checksum, and that all of it agrees
+    Check(CheckArgs),
+    /// Print what is in a data directory that no server uses
+    Dump(DumpArgs),
+}
+
+/// The flags of `serve`.
+#[derive(Args, Debug)]
+pub(crate) struct ServeArgs {
+    /// Address to listen on; beyond this machine only with a key, or with --no-auth
+    #[arg(
+        long,
+        env = "MILLRACE_HOST",
+        default_value = "127.0.0.1",
+        value_name = "IP"
+    )]
+    pub(crate) host: IpAddr,
+
+    /// Port to listen on; 0 lets the system choose
+    #[arg(long, env = "MILLRACE_PORT", default_value_t = 4437)]
+    pub(crate) port: u16,
+
+    /// File to write the port to, once it listens
+    #[arg(long, env = "MILLRACE_PORT_FILE", value_name = "FILE")]
+    pub(crate) port_file: Option<PathBuf>,
+
+    /// Directory that holds everything; made when it is not there
+    #[arg(
+        long,
+        env = "MILLRACE_DATA_DIR",
+        default_value = "./millrace-data",
+        value_name = "DIR"
+    )]
+    pub(crate) data_dir: PathBuf,
+
+    /// What an acknowledgement means
+    #[arg(long, env = "MILLRACE_DURABILITY", default_value = "local", value_enum)]
+    pub(crate) durability: DurabilityArg,
+
+    /// How long a long-poll waits
+    #[arg(
+        long,
+        env = "MILLRACE_LONG_POLL_TIMEOUT",
+        default_value = "20s",
+        value_name = "TIME",
+        value_parser = units::duration
+    )]
+    pub(crate) long_poll_timeout: Duration,
+
+    /// Largest page of a read; a page holds at least one message
+    #[arg(
+        long,
+        env = "MILLRACE_READ_BYTES_MAX",
+        default_value = "4MiB",
+        value_name = "SIZE",
+        value_parser = units::size
+    )]
+    pub(crate) read_bytes_max: u64,
+
+    /// Largest body of one append
+    #[arg(
+        long,
+        env = "MILLRACE_APPEND_BYTES_MAX",
+        default_value = "16MiB",
+        value_name = "SIZE",
+        value_parser = units::size
+    )]
+    pub(crate) append_bytes_max: u64,
+
+    /// Memory for all caches, buffers and gates together [default: half of the cgroup's limit, or of RAM]
+    #[arg(
+        long,
+        env = "MILLRACE_MEMORY_MAX",
+        value_name = "SIZE",
+        value_parser = units::size
+    )]
+    pub(crate) memory_max: Option<u64>,
+
+    /// Shards, each with a thread, an event loop and a log of its own [default: half of the cores]
+    #[arg(long, env = "MILLRACE_SHARDS", value_name = "NUMBER")]
+    pub(crate) shards: Option<u16>,
+
+    /// Bytes in a shard's log and memory that start a flush [default: an eighth of --memory-max]
+    #[arg(
+        long,
+        env = "MILLRACE_FLUSH_BYTES",
+        value_name = "SIZE",
+        value_parser = units::size
+    )]
+    pub(crate) flush_bytes: Option<u64>,
+
+    /// How long a change waits for its flush
+    #[arg(
+        long,
+        env = "MILLRACE_FLUSH_INTERVAL",
+        default_value = "30s",
+        value_name = "TIME",
+        value_parser = units::duration
+    )]
+    pub(crate) flush_interval: Duration,
+
+    /// Size of a segment of a shard's log
+    #[arg(
+        long,
+        env = "MILLRACE_WAL_SEGMENT_BYTES",
+        default_value = "64MiB",
+        value_name = "SIZE",
+        value_parser = units::size
+    )]
+    pub(crate) wal_segment_bytes: u64,
+
+    /// How often compaction looks for work
+    #[arg(
+        long,
+        env = "MILLRACE_COMPACTION_INTERVAL",
+        default_value = "10s",
+        value_name = "TIME",
+        value_parser = units::duration
+    )]
+    pub(crate) compaction_interval: Duration,
+
+    /// Scheme and authority for `Location`, as in `https://streams.example`
+    #[arg(long, env = "MILLRACE_PUBLIC_URL", value_name = "URL")]
+    pub(crate) public_url: Option<String>,
+
+    /// Origin whose pages may use the streams, as in `https://app.example`; repeat for more [default: any]
+    #[arg(
+        long = "cors-origin",
+        env = "MILLRACE_CORS_ORIGIN",
+        value_name = "ORIGIN",
+        value_delimiter = ','
+    )]
+    pub(crate) cors_origins: Vec<String>,
+
+    /// Key that clients show as `Authorization: Bearer <key>`; at least 10 characters (`API_KEY` is read too)
+    #[arg(
+        long,
+        env = "MILLRACE_API_KEY",
+        hide_env_values = true,
+        value_name = "KEY"
+    )]
+    pub(crate) api_key: Option<String>,
+
+    /// How clients are told apart; `api-key` insists on a key
+    #[arg(long, env = "MILLRACE_AUTH_STRATEGY", value_enum)]
+    pub(crate) auth_strategy: Option<AuthStrategy>,
+
+    /// Serve everyone who can connect, even beyond this machine
+    #[arg(long, env = "MILLRACE_NO_AUTH", value_parser = BoolishValueParser::new())]
+    pub(crate) no_auth: bool,
+
+    /// End the process when a shard takes no more writes, so that a supervisor restarts it
+    #[arg(long, env = "MILLRACE_EXIT_ON_POISON", value_parser = BoolishValueParser::new())]
+    pub(crate) exit_on_poison: bool,
+
+    /// How log lines are written to stderr; RUST_LOG chooses which
+    #[arg(long, env = "MILLRACE_LOG_FORMAT", default_value = "text", value_enum)]
+    pub(crate) log_format: LogFormat,
+
+    /// How long a stop may take; connections still open at four fifths of it are cut
+    #[arg(
+        long,
+        env = "MILLRACE_SHUTDOWN_TIMEOUT",
+        default_value = "5s",
+        value_name = "TIME",
+        value_parser = units::duration
+    )]
+    pub(crate) shutdown_timeout: Duration,
+
+    /// Print every value, where it came from, and the bounds that follow from it; then end
+    #[arg(long)]
+    pub(crate) explain_config: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DurabilityArg {
+    /// Synced to this machine's disk
+    Local,
+    /// UNSAFE: written but not synced; a power cut may lose everything since the last flush
+    Memory,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AuthStrategy {
+    /// The same as --no-auth
+    None,
+    /// By one shared key
+    ApiKey,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people
+    Text,
+    /// For programs: one JSON object a line
+    Json,
+}
+
+/// The flags of `check`.
+#[derive(Args, Debug)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) directory: DirectoryArgs,
+}
+
+/// The flags of `dump`.
+#[derive(Args, Debug)]
+pub(crate) struct DumpArgs {
+    #[command(flatten)]
+    pub(crate) directory: DirectoryArgs,
+
+    /// What to print [default: all of it]
+    #[arg(value_enum, value_name = "PART")]
+    pub(crate) parts: Vec<Part>,
+}
+
+/// The flags of verbs that look at a data directory.
+#[derive(Args, Debug)]
+pub(crate) struct DirectoryArgs {
+    /// The data directory
+    #[arg(
+        long,
+        env = "MILLRACE_DATA_DIR",
+        default_value = "./millrace-data",
+        value_name = "DIR"
+    )]
+    pub(crate) data_dir: PathBuf,
+
+    /// One JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    /// Streams, extents, producers, the manifest
+    Catalog,
+    /// Segment files
+    Segments,
+    /// The logs, event by event
+    Wal,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_table_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_of_serve_has_a_help_line_and_a_name_in_the_environment() {
+        let command = Cli::command();
+        let serve = command.find_subcommand("serve").expect("is there");
+        for arg in serve.get_arguments() {
+            let id = arg.get_id().as_str();
+            assert!(arg.get_help().is_some(), "{id}");
+            if id != "explain_config" {
+                let env = arg.get_env().and_then(|env| env.to_str());
+                let want = match id {
+                    "cors_origins" => "MILLRACE_CORS_ORIGIN".to_owned(),
+                    _ => format!("MILLRACE_{}", id.to_uppercase()),
+                };
+                assert_eq!(env, Some(want.as_str()), "{id}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_unsafe_mode_says_so_in_its_help() {
+        let help = DurabilityArg::Memory
+            .to_possible_value()
+            .and_then(|value| value.get_help().map(ToString::to_string));
+        assert!(help.is_some_and(|help| help.starts_with("UNSAFE")));
+    }
+}
