@@ -167,7 +167,16 @@ fn no_step_of_rolling_stops_the_log_for_lack_of_space() {
             let listing = Listing::read(&env, LOG).unwrap();
             assert_eq!(listing.spares.len(), wal.spares.len(), "none is forgotten");
             assert!(listing.unfinished.is_empty());
-            let env = env_on(&disk.crash(), 2);
+            let disk = disk.crash();
+            for kept in 1..listing.segments.len() {
+                let copy = disk.copy(1);
+                for lost in &listing.segments[kept..] {
+                    copy.lose(lost.path(LOG));
+                }
+                let shortened = open(&env_on(&copy, 1), Lsn(0));
+                assert!(is_missing(&shortened), "{op:?} {skip}: {kept} are left");
+            }
+            let env = env_on(&disk, 2);
             assert!(open(&env, Lsn(0)).unwrap().2 == written, "{op:?} {skip}");
         }
     }
