@@ -12,13 +12,15 @@
 //! - A clean end, a torn frame and corruption are three answers
 //!   (`t26_no_flipped_byte_changes_what_is_replayed`).
 //! - Opening changes nothing before all of the log is verified, and may be interrupted anywhere
-//!   (`t16_power_loss_inside_recovery_is_harmless`).
-//! - An existing segment is never made again (`t01_…`, `t02_…`); a failed sync is never repeated
-//!   (`t06_…`).
+//!   (`t16_power_loss_inside_recovery_is_harmless`); what it replays is durable by then
+//!   (`t03_what_is_replayed_is_durable_by_then`).
+//! - An existing segment is never made again (`t01_…`, `t02_…`), a lost one is noticed (`t31_…`); a
+//!   failed sync is never repeated (`t06_…`).
 //!
-//! Layout: [`format`] (bytes of headers), [`frame`] (a turn's events as one frame), [`segment`]
-//! (reading one file), [`scan`] (reading a log), [`recovery`] (making it writable), [`writer`] and `roll`,
-//! [`spare`] (files made ahead).
+//! Layout: `format` (bytes of headers), `frame` (a turn's events as one frame), `segment` (reading
+//! one file), `scan` (reading a log), `recovery` (making it writable), `writer` (the end of the
+//! log), `roll` (from one segment to the next), `spare` (files made ahead), `unnamed` (logs that
+//! nothing names).
 //!
 //! Not here: when to write and sync (`millrace-engine`), and what an event does
 //! (`millrace_core::stream::apply`).
