@@ -22,6 +22,7 @@ use crate::{
     StoreError,
     catalog::{Catalog, Commit, Replaced, SegmentRow},
     flush::{FlushOptions, Packer, commit_and_remove},
+    reserve,
     segment::{Extent, SegmentRef, Segments, writer::SegmentWriter},
 };
 
@@ -82,8 +83,21 @@ pub fn joined(moved: &[Extent], known: &[Extent]) -> Vec<Extent> {
     moved.iter().chain(later).copied().collect()
 }
 
-/// Does a bounded amount of compaction. Nothing is changed when it fails.
+/// Does a bounded amount of compaction. Nothing is changed when it fails. On a full disk the reserve
+/// is used.
 pub fn compact(
+    env: &Env,
+    segments: &Segments,
+    catalog: &Catalog,
+    options: &CompactOptions,
+) -> Result<Compacted, StoreError> {
+    match attempt(env, segments, catalog, options) {
+        Err(StoreError::Full) if reserve::release(env) => attempt(env, segments, catalog, options),
+        done => done,
+    }
+}
+
+fn attempt(
     env: &Env,
     segments: &Segments,
     catalog: &Catalog,

@@ -20,6 +20,7 @@ use millrace_env::Env;
 use crate::{
     StoreError,
     catalog::{Catalog, Commit, Committed},
+    reserve,
     segment::{
         Chunk, Extent, SEGMENTS_DIR, SegmentMeta, Segments, segment_path, temp_path,
         writer::SegmentWriter,
@@ -114,11 +115,26 @@ impl FrozenStream {
 impl FlushJob {
     /// Writes the segments and commits. When it fails the catalog is unchanged, nothing of the log
     /// may be recycled, and the job can run again; files that it left are deleted now or set aside
-    /// at the next start.
+    /// at the next start. On a full disk the reserve is used.
     ///
     /// # Panics
     /// When a stream's chunks do not join or do not end at its tail.
     pub fn run(
+        &self,
+        env: &Env,
+        segments: &Segments,
+        catalog: &Catalog,
+        options: &FlushOptions,
+    ) -> Result<Flushed, StoreError> {
+        match self.attempt(env, segments, catalog, options) {
+            Err(StoreError::Full) if reserve::release(env) => {
+                self.attempt(env, segments, catalog, options)
+            }
+            done => done,
+        }
+    }
+
+    fn attempt(
         &self,
         env: &Env,
         segments: &Segments,

@@ -45,6 +45,10 @@ pub(super) struct Tables<'tx> {
     live: BTreeMap<SegmentId, (u64, u64)>,
     /// Names of new streams, inserted in byte order at the end.
     new_names: Vec<(Vec<u8>, StreamId)>,
+    /// Places in the expiry index that are left and taken, in the index's order at the end: one
+    /// walk over its pages where single changes would jump about.
+    expiry_left: Vec<(u64, u64)>,
+    expiry_taken: Vec<(u64, u64)>,
 }
 
 /// What a commit says of one stream.
@@ -71,6 +75,8 @@ impl<'tx> Tables<'tx> {
             meta: tx.open_table(META)?,
             live: BTreeMap::new(),
             new_names: Vec::new(),
+            expiry_left: Vec::new(),
+            expiry_taken: Vec::new(),
         })
     }
 
@@ -88,6 +94,7 @@ impl<'tx> Tables<'tx> {
             self.change_stream(id, &change)?;
         }
         self.insert_names()?;
+        self.settle_expiry()?;
         self.put_producers(&commit.producers, &removed)?;
         for id in &commit.gathered {
             self.scattered.remove(id.get())?;
@@ -128,7 +135,7 @@ impl<'tx> Tables<'tx> {
         if named == Some(id.get()) {
             self.names.remove(name)?;
         }
-        self.move_deadline(id, head.deadline, None)?;
+        self.move_deadline(id, head.deadline, None);
         for fork in self.forks_of(id)? {
             self.forks.remove((id.get(), fork))?;
         }
@@ -220,7 +227,7 @@ impl<'tx> Tables<'tx> {
             return Err(StoreError::corrupt(what).into());
         }
         let deadline = row::deadline_of(state);
-        self.move_deadline(id, head.deadline, deadline)?;
+        self.move_deadline(id, head.deadline, deadline);
         head.deadline = deadline;
         if head.forks > 0 || !state.forks.is_empty() {
             self.change_forks(id, state)?;
@@ -258,20 +265,22 @@ impl<'tx> Tables<'tx> {
         Ok(())
     }
 
-    fn move_deadline(
-        &mut self,
-        id: StreamId,
-        from: Option<Timestamp>,
-        to: Option<Timestamp>,
-    ) -> Result<(), Fault> {
-        if from == to {
-            return Ok(());
+    fn move_deadline(&mut self, id: StreamId, from: Option<Timestamp>, to: Option<Timestamp>) {
+        if from != to {
+            let place = |at: Timestamp| (at.get(), id.get());
+            self.expiry_left.extend(from.map(place));
+            self.expiry_taken.extend(to.map(place));
         }
-        if let Some(from) = from {
-            self.expiry.remove((from.get(), id.get()))?;
+    }
+
+    fn settle_expiry(&mut self) -> Result<(), Fault> {
+        self.expiry_left.sort_unstable();
+        self.expiry_taken.sort_unstable();
+        for place in std::mem::take(&mut self.expiry_left) {
+            self.expiry.remove(place)?;
         }
-        if let Some(to) = to {
-            self.expiry.insert((to.get(), id.get()), ())?;
+        for place in std::mem::take(&mut self.expiry_taken) {
+            self.expiry.insert(place, ())?;
         }
         Ok(())
     }

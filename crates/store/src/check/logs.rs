@@ -28,7 +28,11 @@ pub(super) fn check(
         check_log(env, *log, after, report);
         if named.as_ref().is_some_and(|named| !named.contains_key(log)) {
             let what = "the manifest does not name this log";
-            report.note(&dir(*log), what, "nothing: the catalog holds what it held");
+            report.note(
+                &dir(*log),
+                what,
+                "nothing: the next start moves it to quarantine",
+            );
         }
     }
     for log in named.into_iter().flat_map(BTreeMap::into_keys) {

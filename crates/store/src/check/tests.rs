@@ -134,11 +134,13 @@ fn leftovers_of_a_crash_are_no_errors() {
     );
 }
 
+type Damage<'d> = &'d dyn Fn(&redb::WriteTransaction);
+
 #[test]
 fn tables_that_disagree_are_found() {
     let (disk, streams) = store(6);
     let some: StreamId = *streams.live.keys().next().unwrap();
-    let damages: [(&str, &dyn Fn(&redb::WriteTransaction)); 5] = [
+    let damages: [(&str, Damage<'_>); 5] = [
         ("not found by its name", &|tx| {
             let name = streams.live[&some].state.config.name.as_str();
             let mut names = tx.open_table(crate::catalog::tables::NAMES).unwrap();

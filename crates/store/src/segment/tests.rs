@@ -165,7 +165,7 @@ fn small_segment(seed: u64) -> (std::sync::Arc<SimDisk>, Vec<Extent>, Vec<Vec<Ch
 fn t26_no_flipped_bit_changes_what_is_read() {
     let (disk, extents, chunks) = small_segment(3);
     let len = disk.content(segment_path(ID)).len() as u64;
-    let mut refused = 0;
+    let mut refused: u64 = 0;
     for pos in 0..len {
         let disk = disk.copy(pos);
         disk.flip_bit(segment_path(ID), pos, u8::try_from(pos % 8).unwrap());
@@ -185,17 +185,14 @@ fn t26_no_flipped_bit_changes_what_is_read() {
             }
             let marks = segment
                 .messages(extent, extent.from)
-                .and_then(|marks| marks.collect::<Result<Vec<_>, _>>());
+                .and_then(Iterator::collect::<Result<Vec<_>, _>>);
             match marks {
                 Ok(marks) => assert_eq!(marks, marks_of(chunks)),
                 Err(error) => assert!(matches!(error, StoreError::Corrupt { .. })),
             }
         }
     }
-    assert!(
-        refused as u64 > len,
-        "a one-block file has no harmless byte"
-    );
+    assert!(refused > len, "a one-block file has no harmless byte");
 }
 
 #[test]
