@@ -10,7 +10,7 @@ import { spawn } from "node:child_process"
 import { createServer } from "node:net"
 import { readFileSync } from "node:fs"
 
-import { binary } from "./server.mjs"
+import { binary, cleanEnvironment } from "./server.mjs"
 
 const DEFAULT_PORT = 4437
 const WITHIN_MS = 45_000
@@ -28,7 +28,7 @@ export async function runBlocks(blocks, directory) {
   const script = [PRELUDE, ...blocks.flatMap((block, i) => [`printf '\\n%s\\n' '${MARK} ${i}'`, block]), "stop_server"].join("\n")
   const shell = spawn("bash", ["-c", script.replaceAll(String(DEFAULT_PORT), String(port))], {
     cwd: directory,
-    env: { ...process.env, MILLRACE_BIN: binary(), PORT: String(port) },
+    env: { ...cleanEnvironment(), MILLRACE_BIN: binary(), PORT: String(port) },
     stdio: ["ignore", "pipe", "pipe"],
   })
   const written = { out: "", err: "" }

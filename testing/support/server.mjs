@@ -142,7 +142,7 @@ export async function startServer({ dataDir, port = 0, durability = "local", sha
     args,
   ].flat()
   const child = spawn(binary(), flags, {
-    env: { ...process.env, ...env },
+    env: { ...cleanEnvironment(), ...env },
     stdio: ["ignore", "pipe", "pipe"],
   })
   const server = new Server(child, data, ownsData)
@@ -154,6 +154,11 @@ export async function startServer({ dataDir, port = 0, durability = "local", sha
     removeDirectory(run)
   }
   return server
+}
+
+/** The environment without settings of the server, which a developer may have. */
+export function cleanEnvironment() {
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("MILLRACE_")))
 }
 
 function portIn(file) {

@@ -120,7 +120,7 @@ describe("a creation that is refused creates nothing", () => {
 
   test.each([
     ["a malformed fork offset", { "stream-fork-offset": "x" }, "invalid-fork"],
-    ["a fork offset past the tail", { "stream-fork-offset": "0000000001-0000000000009999" }, "fork-position"],
+    ["a fork offset past the tail", { "stream-fork-offset": "0000000000001-0000000000009999" }, "fork-position"],
     ["a sub-offset that overshoots", { "stream-fork-offset": "-1", "stream-fork-sub-offset": "99" }, "fork-position"],
     ["a sub-offset that is no number", { "stream-fork-offset": "-1", "stream-fork-sub-offset": "one" }, "invalid-fork"],
   ])("%s", async (_what, headers, code) => {
@@ -139,7 +139,7 @@ describe("a read with a bad query is refused", () => {
   const rows = [
     ["a malformed offset", "?offset=abc", "invalid-offset"],
     ["an empty offset", "?offset=", "invalid-offset"],
-    ["an offset with a comma", "?offset=0000000001-0000000000000001,2", "invalid-offset"],
+    ["an offset with a comma", "?offset=0000000000001-0000000000000001,2", "invalid-offset"],
     ["a negative offset", "?offset=-2", "invalid-offset"],
     ["a position that overflows", "?offset=0000000001-99999999999999999999", "invalid-offset"],
     ["two offsets", "?offset=-1&offset=now", "invalid-query"],
@@ -178,7 +178,7 @@ describe("a read with a bad query is refused", () => {
     const [generation] = headers["stream-next-offset"].split("-")
     const answer = await get(server, name, `?offset=${generation}-0000000000000099`)
     expectProblem(answer, 410, "offset-gone")
-    expect(answer.headers["stream-earliest-offset"]).toMatch(/^\d{10}-0{16}$/)
+    expect(answer.headers["stream-earliest-offset"]).toMatch(/^\d{13}-0{16}$/)
   })
 })
 

@@ -87,7 +87,7 @@ describe("t99_names_that_are_odd_and_allowed_work", () => {
     await put(server, `${name}/x`, { headers: TEXT, body: "one" })
     expect((await get(server, `${name}%2Fx`)).text).toBe("one")
     await put(server, `${name}%252Fx`, { headers: TEXT, body: "two" })
-    expect((await get(server, `${name}%252fx`)).text).toBe("two")
+    expect((await get(server, `${name}%252Fx`)).text).toBe("two")
     expect((await get(server, `${name}/x`)).text).toBe("one")
   })
 

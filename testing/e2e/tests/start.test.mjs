@@ -6,7 +6,7 @@ import { join } from "node:path"
 import { afterEach, beforeEach, describe, expect, test } from "vitest"
 
 import { freshName, get, post, put } from "../../support/http.mjs"
-import { binary, freshDirectory, removeDirectory, startServer } from "../../support/server.mjs"
+import { binary, cleanEnvironment, freshDirectory, removeDirectory, startServer } from "../../support/server.mjs"
 
 const TEXT = { "content-type": "text/plain" }
 
@@ -17,7 +17,7 @@ afterEach(() => removeDirectory(directory))
 /** Runs the binary to its end; one that does not end by itself is ended, and has no code. */
 function run(args, env = {}) {
   return new Promise((done) => {
-    const child = spawn(binary(), args, { cwd: directory, env: { ...process.env, ...env }, stdio: ["ignore", "pipe", "pipe"] })
+    const child = spawn(binary(), args, { cwd: directory, env: { ...cleanEnvironment(), ...env }, stdio: ["ignore", "pipe", "pipe"] })
     let said = ""
     for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (text) => (said += text))
     const late = setTimeout(() => child.kill("SIGKILL"), 5000)

@@ -40,13 +40,20 @@ fn report(outcome: &Outcome, begun: Instant) {
     let Outcome {
         kills,
         kills_while_starting,
+        kills_amid_a_flush,
+        segments,
+        segments_at_once,
         slowest_start,
         graceful_end,
         counts,
         lost,
         violations,
     } = outcome;
-    println!("  {kills} kills, {kills_while_starting} of them while starting");
+    println!(
+        "  {kills} kills, {kills_while_starting} of them while starting, {kills_amid_a_flush} with a \
+         segment half written"
+    );
+    println!("  {segments} segments written, at most {segments_at_once} at a time");
     println!(
         "  {} appends acknowledged, {} of them as duplicates; {} of which nobody knows",
         counts.acked, counts.duplicates, counts.unknown

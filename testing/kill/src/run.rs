@@ -35,6 +35,12 @@ pub struct Outcome {
     pub kills: u32,
     /// How often of these it was killed before it was ready.
     pub kills_while_starting: u32,
+    /// How often a segment was being written just then.
+    pub kills_amid_a_flush: u32,
+    /// How many segments were written in all.
+    pub segments: u64,
+    /// The most segments that were there at a time.
+    pub segments_at_once: usize,
     /// The longest time from a start to being ready.
     pub slowest_start: Duration,
     /// How long the graceful end took.
@@ -58,6 +64,9 @@ pub fn run(settings: &Settings) -> Result<Outcome, String> {
         outcome: Outcome {
             kills: 0,
             kills_while_starting: 0,
+            kills_amid_a_flush: 0,
+            segments: 0,
+            segments_at_once: 0,
             slowest_start: Duration::ZERO,
             graceful_end: None,
             counts: Counts::default(),
@@ -128,8 +137,7 @@ impl Killer<'_> {
                 return Err(format!("the server ended by itself: {status}"));
             }
             self.world.server_is_down();
-            server.kill().map_err(|error| error.to_string())?;
-            self.outcome.kills += 1;
+            self.kill(&mut server)?;
             server = self.start()?;
             self.verify_all();
         }
@@ -137,6 +145,27 @@ impl Killer<'_> {
         self.world.stop();
         self.world.keep(server);
         Ok(())
+    }
+
+    fn kill(&mut self, server: &mut Server) -> Result<(), String> {
+        server.kill().map_err(|error| error.to_string())?;
+        let remains = self.home.remains();
+        let outcome = &mut self.outcome;
+        outcome.kills += 1;
+        outcome.kills_amid_a_flush += u32::from(remains.half_written);
+        outcome.segments = outcome.segments.max(remains.newest);
+        outcome.segments_at_once = outcome.segments_at_once.max(remains.segments);
+        Ok(())
+    }
+
+    /// Fewer flushes than kills: the thresholds do not do what they are there for.
+    fn missed_the_point(&self) -> Option<String> {
+        let Outcome {
+            kills, segments, ..
+        } = self.outcome;
+        (segments < u64::from(kills)).then(|| {
+            format!("only {segments} segments were written in {kills} kills: nothing was flushed")
+        })
     }
 
     /// Mostly short, so that many kills fall into the first work after a recovery.
@@ -159,8 +188,7 @@ impl Killer<'_> {
                 if let Some(status) = server.ended() {
                     return Err(format!("the server ended while starting: {status}"));
                 }
-                server.kill().map_err(|error| error.to_string())?;
-                self.outcome.kills += 1;
+                self.kill(&mut server)?;
                 self.outcome.kills_while_starting += 1;
                 continue;
             }
@@ -189,6 +217,9 @@ impl Killer<'_> {
     fn epilogue(&mut self) -> Result<(), String> {
         let mut server = self.world.give_back().ok_or("no server is left")?;
         self.verify_all();
+        if let Some(what) = self.missed_the_point() {
+            return Err(what);
+        }
         self.outcome.graceful_end = Some(server.stop()?);
         self.home.check()?;
         let mut server = self.start_for_good()?;

@@ -33,6 +33,17 @@ const THRESHOLDS: [&str; 9] = [
     "--memory-max=256MiB",
 ];
 
+/// What a killed server left of its segments: shows that kills fall among flushes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Remains {
+    /// How many segments there are.
+    pub segments: usize,
+    /// Whether one was being written.
+    pub half_written: bool,
+    /// The number of the newest; they count up and are never used again.
+    pub newest: u64,
+}
+
 /// Where the runs of one server live.
 #[derive(Debug)]
 pub struct Home {
@@ -73,6 +84,17 @@ impl Home {
         String::from_utf8_lossy(&log[from..]).into_owned()
     }
 
+    /// The binary, without the settings that a developer's environment may have for it.
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.binary);
+        for (name, _) in std::env::vars_os() {
+            if name.as_encoded_bytes().starts_with(b"MILLRACE_") {
+                command.env_remove(name);
+            }
+        }
+        command
+    }
+
     fn log(&self) -> PathBuf {
         self.directory.join("server.log")
     }
@@ -81,12 +103,29 @@ impl Home {
         self.directory.join("data")
     }
 
+    /// What a kill left behind.
+    pub fn remains(&self) -> Remains {
+        let names: Vec<String> = fs::read_dir(self.data().join("segments"))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect();
+        let number = |name: &String| u64::from_str_radix(name.split('.').next()?, 16).ok();
+        Remains {
+            segments: names.iter().filter(|name| name.ends_with(".seg")).count(),
+            half_written: names.iter().any(|name| name.ends_with(".tmp")),
+            newest: names.iter().filter_map(number).max().unwrap_or(0),
+        }
+    }
+
     /// Starts the server with `shards` shards. It is not ready yet.
     pub fn start(&mut self, shards: u64) -> io::Result<Server> {
         self.starts += 1;
         let port_file = self.directory.join(format!("port-{}", self.starts));
         let log = File::options().create(true).append(true).open(self.log())?;
-        let child = Command::new(&self.binary)
+        let child = self
+            .command()
             .arg("serve")
             .args(THRESHOLDS)
             .arg(format!("--durability={}", self.durability))
@@ -104,7 +143,8 @@ impl Home {
 
     /// Runs `millrace check` on the data directory of a server that is not running.
     pub fn check(&self) -> Result<(), String> {
-        let output = Command::new(&self.binary)
+        let output = self
+            .command()
             .arg("check")
             .arg("--data-dir")
             .arg(self.data())

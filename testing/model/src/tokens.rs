@@ -1,8 +1,7 @@
 //! Comparing the model's offsets and replies with those of the system under test.
 //!
 //! The model's offset of a position never changes its meaning, so a real system must always answer it
-//! with one and the same token. Within a slot the reverse holds too: a token that once meant one
-//! thing never comes to mean another. Slots count generations apart, so across slots it does not.
+//! with one and the same token, and a token that once meant one thing never comes to mean another.
 
 use std::collections::BTreeMap;
 
@@ -11,30 +10,14 @@ use millrace_core::{Offset, Refusal, stream::Outcome, stream::decide::Summary};
 use crate::model::Reply;
 
 /// Which of the model's offsets is which token.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Tokens {
     real: BTreeMap<Offset, Offset>,
-    /// The reverse; kept where all streams are of one slot.
-    model: Option<BTreeMap<Offset, Offset>>,
+    /// The reverse.
+    model: BTreeMap<Offset, Offset>,
 }
 
 impl Tokens {
-    /// For streams of one slot: both directions are checked.
-    pub fn in_one_slot() -> Self {
-        Self {
-            real: BTreeMap::new(),
-            model: Some(BTreeMap::new()),
-        }
-    }
-
-    /// For streams of any slots: a token may mean different things in different streams.
-    pub fn across_slots() -> Self {
-        Self {
-            real: BTreeMap::new(),
-            model: None,
-        }
-    }
-
     /// Notes that the system answered `real` where the model has `model`; an error says how that
     /// contradicts what was answered before.
     pub fn pair(&mut self, model: Offset, real: Offset) -> Result<(), String> {
@@ -45,10 +28,7 @@ impl Tokens {
         if known != real {
             return Err(format!("{real:?} was answered as {known:?} before"));
         }
-        let Some(reverse) = &mut self.model else {
-            return Ok(());
-        };
-        let meant = *reverse.entry(real).or_insert(model);
+        let meant = *self.model.entry(real).or_insert(model);
         if meant != model {
             return Err(format!("{real:?} meant {meant:?} and means {model:?}"));
         }

@@ -8,7 +8,7 @@ use millrace_core::{
     Append, Body, ContentKind, Create, CreateSpec, Event, ForkAnchor, ForkRequest, ForkSource,
     Generation, Lifetime, Offset, ProducerId, Refusal, SlotId, StreamId, StreamName, StreamPos,
     Timestamp,
-    slot::slot_of,
+    slot::{next_generation, slot_of},
     stream::{Judge, Outcome, ProducerState, Producers, StreamState, apply, decide},
 };
 use millrace_model::Reply;
@@ -229,7 +229,7 @@ impl System {
             .get(&slot)
             .copied()
             .unwrap_or_default();
-        Generation(last.max(above).get() + 1)
+        next_generation(slot, last.max(above))
     }
 
     fn add_fork(&mut self, source: StreamId, fork: StreamId) -> Reply {
