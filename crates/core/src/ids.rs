@@ -42,8 +42,9 @@ number! {
     FilePos(u64)
 }
 number! {
-    /// Tells incarnations of a stream apart; only ever grows within a slot. At most 10 decimal
-    /// digits, because an offset token carries it in that width.
+    /// Tells incarnations of streams apart: a number belongs to one slot, given out once and in
+    /// growing order (see [`crate::slot::next_generation`]). At most 13 decimal digits, because an
+    /// offset token carries it in that width.
     Generation(u64)
 }
 number! {
@@ -65,7 +66,7 @@ number! {
 
 impl Generation {
     /// The largest generation that fits an offset token.
-    pub const MAX: Self = Self(9_999_999_999);
+    pub const MAX: Self = Self(9_999_999_999_999);
 }
 
 impl StreamPos {

@@ -3,7 +3,7 @@
 //! The hash is CRC-16/XMODEM modulo [`SLOTS`] (the function and hash-tag rule of Redis Cluster, at
 //! 1,024 slots); test vectors stand in `docs/format.md`.
 
-use crate::ids::{ShardId, SlotId};
+use crate::ids::{Generation, ShardId, SlotId};
 
 /// How many slots there are.
 pub const SLOTS: u16 = 1024;
@@ -16,6 +16,15 @@ pub fn slot_of(name: &str) -> SlotId {
 /// The shard that owns `slot` when there are `shards` of them.
 pub fn shard_of(slot: SlotId, shards: u16) -> ShardId {
     ShardId(slot.0 % shards)
+}
+
+/// The first generation of `slot` above `above`. The generations of different slots never meet, so a
+/// fork that inherits those of a stream in another slot cannot take an old token of its own name for
+/// one of its own (T64a).
+pub fn next_generation(slot: SlotId, above: Generation) -> Generation {
+    let (slots, slot) = (u64::from(SLOTS), u64::from(slot.0));
+    let round = (above.0 + slots - slot) / slots;
+    Generation(round * slots + slot)
 }
 
 fn hash_tag(name: &str) -> &str {
@@ -50,6 +59,24 @@ mod tests {
     #[test]
     fn hash_matches_the_published_check_value() {
         assert_eq!(crc16(b"123456789"), 0x31C3);
+    }
+
+    #[test]
+    fn generations_grow_and_name_their_slot() {
+        for slot in [0, 1, 7, 1023] {
+            let mut last = Generation::ZERO;
+            for above in [0, 1, 7, 1023, 1024, 1025, 5_000_000] {
+                let next = next_generation(SlotId(slot), Generation(above).max(last));
+                assert!(
+                    next.0 > above && next > last,
+                    "{next} after {above} and {last}"
+                );
+                assert_eq!(next.0 % u64::from(SLOTS), u64::from(slot));
+                last = next;
+            }
+            let after = next_generation(SlotId(slot), last);
+            assert_eq!(after.0, last.0 + u64::from(SLOTS), "none is left out");
+        }
     }
 
     #[test]

@@ -270,19 +270,25 @@ fn flush_now(base: &Base, core: &mut ShardCore) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Unsafe mode ended uncleanly: any stream may have lost a tail that somebody saw. Every stream takes
-/// a new generation before its next append; all are told apart by one number.
+/// Unsafe mode ended uncleanly: any stream may have lost a tail that somebody saw, and streams may
+/// have been lost whole. Every stream takes a new generation before its next append; all are told
+/// apart by one number, which lies beyond any generation that was given out since the last flush.
 fn raise_floor(cores: &mut [ShardCore]) -> Generation {
     let highest = cores
         .iter()
         .map(ShardCore::highest_generation)
         .max()
         .unwrap_or_default();
+    let floor = Generation(highest.get() + GENERATIONS_LOST_MAX * u64::from(SLOTS));
     for core in cores {
-        core.raise_floor(highest);
+        core.raise_floor(floor);
     }
-    highest
+    floor
 }
+
+/// More than one slot gives out between two flushes: a flush begins at
+/// [`Options::flush_streams`] changed streams.
+const GENERATIONS_LOST_MAX: u64 = 1 << 20;
 
 /// Another number of shards than before: everything goes into the catalog, then new logs start.
 fn resharded(

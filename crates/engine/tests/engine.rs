@@ -152,9 +152,9 @@ fn json_pages_end_between_messages_hot_sealed_and_compacted() {
                 let values: Vec<String> = (0..=n % 4)
                     .map(|m| format!("\"{n}-{m}-{}\"", "x".repeat(n * 3)))
                     .collect();
-                values
-                    .iter()
-                    .for_each(|value| all.extend([value.as_str(), ","]));
+                for value in &values {
+                    all.extend([value.as_str(), ","]);
+                }
                 engine
                     .append(&name("a"), messages(&values), None)
                     .await
@@ -331,12 +331,13 @@ fn a_waiting_reader_learns_of_deletion_and_of_the_end_of_the_server() {
         for text in ["deleted", "kept"] {
             create(&engine, text, None).await;
         }
-        let wait = async |text: &str| {
+        let at_tail = async |text: &str| {
             let stream = engine.open(&name(text)).await.expect("it is there");
-            let mut reader = stream.read_from(From::Tail).await.expect("a tail");
-            tokio::task::spawn_local(async move { reader.changed().await })
+            stream.read_from(From::Tail).await.expect("a tail")
         };
-        let (deleted, kept) = (wait("deleted").await, wait("kept").await);
+        let (mut deleted, mut kept) = (at_tail("deleted").await, at_tail("kept").await);
+        let deleted = tokio::task::spawn_local(async move { deleted.changed().await });
+        let kept = tokio::task::spawn_local(async move { kept.changed().await });
         tokio::task::yield_now().await;
         engine.delete(&name("deleted")).await.expect("deleted");
         assert_eq!(deleted.await.expect("it ends"), Changed::Gone);

@@ -134,7 +134,7 @@ mod tests {
             ..plain
         };
         let rows: Value = serde_json::from_slice(&body([plain, sliding])).unwrap();
-        let tail = "0000000001-0000000000000009";
+        let tail = "0000000000001-0000000000000009";
         assert_eq!(
             rows,
             json!([

@@ -1,4 +1,4 @@
-//! Offset tokens: `<generation, 10 digits>-<position, 16 digits>`.
+//! Offset tokens: `<generation, 13 digits>-<position, 16 digits>`.
 //!
 //! Fixed width, so that the order of texts is the order of offsets (PROTOCOL 8). No `_`, because a
 //! public Yjs server adds 1 to what follows an underscore. Only the exact form is read: a token that
@@ -11,7 +11,7 @@ use std::fmt;
 use http::HeaderValue;
 use millrace_core::{ForkAnchor, Generation, Offset, StreamPos};
 
-const GENERATION_DIGITS: usize = 10;
+const GENERATION_DIGITS: usize = 13;
 const POSITION_DIGITS: usize = 16;
 const TOKEN_BYTES: usize = GENERATION_DIGITS + 1 + POSITION_DIGITS;
 const POSITION_MAX: u64 = 9_999_999_999_999_999;
@@ -148,9 +148,9 @@ mod tests {
     #[test]
     fn tokens_have_a_fixed_width() {
         let token = Token::new(offset(7, 42));
-        assert_eq!(token.as_str(), "0000000007-0000000000000042");
+        assert_eq!(token.as_str(), "0000000000007-0000000000000042");
         let last = Token::new(offset(9_999_999_999, POSITION_MAX));
-        assert_eq!(last.as_str(), "9999999999-9999999999999999");
+        assert_eq!(last.as_str(), "0009999999999-9999999999999999");
     }
 
     #[test]
@@ -159,8 +159,14 @@ mod tests {
             ("-1", OffsetArg::Start),
             (ZERO_LITERAL, OffsetArg::Start),
             ("now", OffsetArg::Now),
-            ("0000000007-0000000000000042", OffsetArg::At(offset(7, 42))),
-            ("0000000000-0000000000000000", OffsetArg::At(offset(0, 0))),
+            (
+                "0000000000007-0000000000000042",
+                OffsetArg::At(offset(7, 42)),
+            ),
+            (
+                "0000000000000-0000000000000000",
+                OffsetArg::At(offset(0, 0)),
+            ),
         ] {
             assert_eq!(OffsetArg::parse(text), Some(want), "{text}");
         }

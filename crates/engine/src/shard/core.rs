@@ -8,7 +8,8 @@ use std::{
 use foldhash::fast::FixedState;
 use millrace_core::{
     Create, Generation, Lsn, ProducerId, ShardId, SlotId, StreamId, StreamName, Timestamp,
-    slot::shard_of, stream::ProducerState,
+    slot::{next_generation, shard_of},
+    stream::ProducerState,
 };
 use millrace_env::Env;
 use millrace_store::{Catalog, LogId, StoreError, Wal};
@@ -230,7 +231,11 @@ impl ShardCore {
     /// The next generation of a slot, above `floor`; taken at once, whether or not it is used.
     pub(super) fn take_generation(&mut self, slot: SlotId, floor: Generation) -> Generation {
         let last = self.generations.get(&slot).copied().unwrap_or_default();
-        let next = Generation(last.max(floor).get() + 1);
+        let next = next_generation(slot, last.max(floor));
+        assert!(
+            next <= Generation::MAX,
+            "slot {slot} has no generation left"
+        );
         self.saw_generation(slot, next);
         next
     }

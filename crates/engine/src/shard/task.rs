@@ -125,6 +125,16 @@ impl Shard {
         if self.core.config.shard == ShardId::ZERO {
             tokio::task::spawn_local(maintenance::run(Arc::clone(&self.shared)));
         }
+        // Before the first turn, which would otherwise wait for them.
+        while let Some(job) = self
+            .core
+            .wal
+            .as_mut()
+            .and_then(millrace_store::Wal::spare_job)
+        {
+            let spare = tasks::blocking(move || job.run()).await;
+            self.take_back(Background::Spare(spare));
+        }
         let first = std::mem::take(&mut self.first);
         let entries: Vec<Entry> = first
             .into_iter()

@@ -66,12 +66,13 @@ impl ShardCore {
             permits: Vec::new(),
         };
         let entries = self.make_room(entries, &mut turn.replies);
+        let urgent = entries.iter().all(|entry| entry.command.is_urgent());
         for entry in entries {
             self.judge_entry(entry, now, &mut turn);
         }
         if let (false, Some(wal)) = (turn.overlay.events.is_empty(), &mut self.wal) {
             // The room made beforehand is a guess; where the events came out longer, make more.
-            match wal.prepare(Wal::frame_bytes_max(&turn.overlay.events), true) {
+            match wal.prepare(Wal::frame_bytes_max(&turn.overlay.events), urgent) {
                 Ok(()) => turn.frame = Some(wal.encode(&turn.overlay.events)),
                 Err(error) => turn.failed = Some(error),
             }
@@ -99,10 +100,7 @@ impl ShardCore {
         let refusal = match written {
             Ok(()) => None,
             Err(StoreError::Full) => Some(Refusal::StorageFull),
-            Err(error) => {
-                self.poison(format!("its log cannot be written: {error}"));
-                Some(Refusal::Poisoned)
-            }
+            Err(error) => Some(self.log_failed(&error)),
         };
         let Turn {
             overlay,
@@ -163,8 +161,8 @@ impl ShardCore {
             Ok(()) => return entries,
             Err(StoreError::Full) => {}
             Err(error) => {
-                self.poison(format!("its log cannot be extended: {error}"));
-                refuse(entries, &Refusal::Poisoned);
+                let refusal = self.log_failed(&error);
+                refuse(entries, &refusal);
                 return Vec::new();
             }
         }
@@ -180,6 +178,17 @@ impl ShardCore {
         }
         refuse(urgent, &Refusal::StorageFull);
         Vec::new()
+    }
+
+    /// What a failure of the log means: the end of writes, unless the log says that it goes on (a
+    /// spare segment could not be made for want of descriptors).
+    fn log_failed(&mut self, error: &StoreError) -> Refusal {
+        if self.wal.as_ref().is_some_and(|wal| !wal.is_poisoned()) {
+            tracing::warn!(shard = %self.config.shard, %error, "the log cannot be extended");
+            return Refusal::Unavailable;
+        }
+        self.poison(format!("its log failed: {error}"));
+        Refusal::Poisoned
     }
 
     fn judge_entry(&mut self, entry: Entry, now: Timestamp, turn: &mut Turn) {

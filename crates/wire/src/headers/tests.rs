@@ -120,7 +120,7 @@ fn forks() {
         generation: Generation(7),
         position: StreamPos(42),
     });
-    let token = offset("0000000007-0000000000000042");
+    let token = offset("0000000000007-0000000000000042");
     let zero = offset("0000000000000000_0000000000000000");
     for (list, anchor, sub) in [
         (vec![source], ForkAnchor::Tail, 0),

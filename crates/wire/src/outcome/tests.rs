@@ -27,7 +27,7 @@ fn listed(reply: &Reply) -> Vec<(&str, &str)> {
     list
 }
 
-const TAIL: (&str, &str) = ("stream-next-offset", "0000000001-0000000000000009");
+const TAIL: (&str, &str) = ("stream-next-offset", "0000000000001-0000000000000009");
 const CLOSED: (&str, &str) = ("stream-closed", "true");
 const TYPE: (&str, &str) = ("content-type", "text/plain; charset=utf-8");
 

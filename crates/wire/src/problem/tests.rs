@@ -12,7 +12,7 @@ const AT: Offset = Offset {
     generation: Generation(1),
     position: StreamPos(9),
 };
-const TOKEN: &str = "0000000001-0000000000000009";
+const TOKEN: &str = "0000000000001-0000000000000009";
 
 fn is(refusal: &Refusal, status: u16, code: &str, acted_on: &[(&str, &str)]) {
     let problem = Problem::from(refusal);

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const TOKEN: &str = "0000000007-0000000000000042";
+const TOKEN: &str = "0000000000007-0000000000000042";
 
 fn at() -> OffsetArg {
     OffsetArg::At(Offset {

@@ -24,7 +24,7 @@ fn control(control: Control) -> String {
     String::from_utf8(out).unwrap()
 }
 
-const END: &str = "id:0000000001-0000000000000009\n\n";
+const END: &str = "id:0000000000001-0000000000000009\n\n";
 
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Event {
@@ -134,7 +134,7 @@ fn a_payload_cannot_add_a_field() {
         let event = only_event(&data(ContentKind::Text, text.as_bytes()));
         assert_eq!(event.kind, "data");
         assert_eq!(event.data, normalized(text.as_bytes()));
-        assert_eq!(event.id, "0000000001-0000000000000009");
+        assert_eq!(event.id, "0000000000001-0000000000000009");
     }
 }
 
@@ -159,7 +159,7 @@ fn control_events_say_what_is_so() {
         up_to_date: false,
         closed: false,
     };
-    let at = "\"streamNextOffset\":\"0000000001-0000000000000009\"";
+    let at = "\"streamNextOffset\":\"0000000000001-0000000000000009\"";
     for (said, want) in [
         (open, format!("{{{at},\"streamCursor\":\"1000\"}}")),
         (
