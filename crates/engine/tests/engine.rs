@@ -173,6 +173,28 @@ fn json_pages_end_between_messages_hot_sealed_and_compacted() {
 }
 
 #[test]
+fn t37_a_page_of_exactly_a_messages_length_holds_it_and_one_byte_less_holds_no_more_than_one() {
+    for options in [options(), eager_options()] {
+        with_engine(options, async |engine| {
+            create(&engine, "a", json()).await;
+            let values: Vec<String> = (0..10).map(|n| format!("\"{n}234567\"")).collect();
+            engine
+                .append(&name("a"), messages(&values), None)
+                .await
+                .expect("appended");
+            millrace_env::sleep(Duration::from_millis(500)).await;
+            // A message and its comma are 10 bytes.
+            for (bytes_max, a_page) in [(1, 1), (9, 1), (10, 1), (11, 1), (19, 1), (20, 2), (21, 2)]
+            {
+                let pages = pages(&engine, "a", bytes_max).await;
+                assert_eq!(pages[0].len(), a_page * 10, "a page of {bytes_max}");
+                assert_eq!(pages.concat().len(), 100);
+            }
+        });
+    }
+}
+
+#[test]
 fn an_offset_inside_a_json_message_is_refused() {
     for options in [options(), eager_options()] {
         with_engine(options, async |engine| {

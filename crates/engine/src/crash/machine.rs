@@ -221,6 +221,12 @@ impl Machine {
         self.cores[0].now()
     }
 
+    /// How long all logs are.
+    pub(super) fn log_bytes(&self) -> u64 {
+        let wals = self.cores.iter().filter_map(|core| core.wal.as_ref());
+        wals.map(millrace_store::Wal::bytes_retained).sum()
+    }
+
     /// Bytes charged to the memory budget.
     pub(super) fn charged(&self) -> u64 {
         self.base.budget.used()

@@ -1,0 +1,225 @@
+//! The log, the disk and recovery.
+
+use super::*;
+
+#[test]
+fn t07_a_flush_that_failed_for_space_is_dirty_again() {
+    let mut bench = Bench::new(7);
+    bench.create("a", b"0123");
+    let full = Fault::new(FaultOp::Write, FaultError::NoSpace).on("segments");
+    bench.disk.fail(full.lasting());
+    bench.at().flush().expect("a full disk is no poison");
+    bench.append("a", b"4567").expect("the log has room");
+    bench.disk.heal();
+    bench.at().flush().expect("there is space again");
+    bench.crash();
+    assert_eq!(bench.bytes("a").as_deref(), Some(&b"01234567"[..]));
+}
+
+#[test]
+fn t09_a_log_that_is_named_and_missing_stops_the_start() {
+    let mut bench = Bench::new(9);
+    bench.create("a", b"0123");
+    bench.machine = None;
+    bench.disk = bench.disk.crash();
+    bench.disk.lose("wal/0000000000000001");
+    let opened = Machine::open(&bench.disk, &bench.clock, bench.options.clone(), 1);
+    let Err(error) = opened else {
+        panic!("it opened without its log")
+    };
+    assert!(
+        error.to_string().contains("wal/0000000000000001"),
+        "{error}"
+    );
+}
+
+#[test]
+fn t14_t24_a_full_disk_refuses_acknowledges_nothing_and_recovers_by_itself() {
+    for room in (0..64).map(|step| step * 1024) {
+        let mut bench = Bench::new(14 + room);
+        bench.create("a", b"");
+        bench.disk.set_short_writes(0.3);
+        bench.disk.set_capacity(Some(bench.disk.used() + room));
+        let mut expected = Vec::new();
+        let mut refused = 0;
+        for n in 0..60u32 {
+            let body = format!("[{n:04}]").repeat(90);
+            match bench.append("a", body.as_bytes()) {
+                Ok(_) => expected.extend_from_slice(body.as_bytes()),
+                Err(refusal) => {
+                    assert_eq!(refusal, Refusal::StorageFull, "with room for {room}");
+                    refused += 1;
+                }
+            }
+        }
+        assert!(refused > 0, "the disk did fill up with room for {room}");
+        bench.disk.set_capacity(None);
+        bench.clock.advance(Duration::from_secs(5));
+        bench
+            .append("a", b"after")
+            .expect("writes resume by themselves");
+        expected.extend_from_slice(b"after");
+        bench.crash();
+        assert_eq!(bench.bytes("a"), Some(expected), "with room for {room}");
+    }
+}
+
+#[test]
+fn t07b_deleting_works_on_a_full_disk() {
+    let mut bench = Bench::new(77);
+    bench.create("a", b"0");
+    bench.at().flush().expect("it flushes");
+    bench.disk.set_capacity(Some(bench.disk.used()));
+    let body = vec![b'x'; 3000];
+    while bench.append("a", &body).is_ok() {}
+    bench
+        .delete("a")
+        .expect("space is kept for what frees space");
+    bench.disk.set_capacity(None);
+    bench.crash();
+    assert_eq!(bench.bytes("a"), None);
+}
+
+#[test]
+fn t06_after_a_failed_sync_nothing_is_acknowledged_and_reads_go_on() {
+    let mut bench = Bench::new(6);
+    bench.create("a", b"0");
+    bench
+        .disk
+        .fail(Fault::new(FaultOp::Sync, FaultError::Io).on("wal"));
+    assert_eq!(bench.append("a", b"1"), Err(Refusal::Poisoned));
+    assert_eq!(
+        bench.append("a", b"2"),
+        Err(Refusal::Poisoned),
+        "a sync is never tried again"
+    );
+    let duplicate = bench.at().submit(append(&name("a"), b"", None, true));
+    assert_eq!(duplicate, Err(Refusal::Poisoned));
+    assert_eq!(
+        bench.bytes("a").as_deref(),
+        Some(&b"0"[..]),
+        "readers see what is durable"
+    );
+    bench.crash();
+    let after = bench.bytes("a").expect("it is there");
+    assert!(after == b"0" || after == b"01", "{after:?}");
+    bench
+        .append("a", b"x")
+        .expect("a restart finds out what the disk holds");
+}
+
+#[test]
+fn t25_a_start_on_a_full_disk_keeps_every_stream() {
+    let mut bench = Bench::new(25);
+    bench.create("a", b"flushed");
+    bench.at().flush().expect("it flushes");
+    bench.append("a", b", logged").expect("it is appended");
+    bench.machine = None;
+    bench.disk = bench.disk.crash();
+    bench.disk.set_capacity(Some(bench.disk.used()));
+    let opened = Machine::open(&bench.disk, &bench.clock, bench.options.clone(), 1);
+    if let Ok(machine) = opened {
+        bench.machine = Some(machine);
+        assert_eq!(bench.bytes("a").as_deref(), Some(&b"flushed, logged"[..]));
+    }
+    bench.disk.set_capacity(None);
+    bench.crash();
+    assert_eq!(bench.bytes("a").as_deref(), Some(&b"flushed, logged"[..]));
+}
+
+#[test]
+fn t28_recovery_of_a_long_log_stays_inside_the_memory_budget() {
+    let mut options = small_options(1);
+    options.flush_bytes = 1 << 40;
+    let mut bench = Bench::with(28, options);
+    bench.create("a", b"");
+    let body = vec![b'x'; 8 << 10];
+    for _ in 0..300 {
+        bench.append("a", &body).expect("it is appended");
+    }
+    assert!(bench.at().charged() > 2 << 20, "nothing was flushed");
+    bench.options.flush_bytes = 64 << 10;
+    bench.crash();
+    let charged = bench.at().charged();
+    assert!(
+        charged < 128 << 10,
+        "{charged} bytes are held after recovery"
+    );
+    assert_eq!(
+        bench.bytes("a").map(|bytes| bytes.len()),
+        Some(300 * (8 << 10))
+    );
+}
+
+#[test]
+fn t27_damage_is_named_by_check_with_what_to_do() {
+    let mut bench = Bench::new(27);
+    bench.create("a", &[b'x'; 5000]);
+    bench.at().flush().expect("it flushes");
+    bench.machine = None;
+    let env = millrace_env::Env {
+        disk: Arc::clone(&bench.disk) as _,
+        clock: Arc::clone(&bench.clock) as _,
+        rng: Arc::new(millrace_env::Rng::from_seed(1)),
+    };
+    let check =
+        || millrace_store::check::run(&env, millrace_store::check::Lock::Take).expect("it looks");
+    assert!(check().is_whole());
+    let segments = env.disk.list("segments".as_ref()).expect("a directory");
+    let damaged = format!("segments/{}", segments[0].name);
+    bench.disk.flip_bit(&damaged, 4096 + 100, 3);
+    let report = check();
+    assert!(!report.is_whole());
+    let named = report
+        .findings
+        .iter()
+        .any(|finding| finding.file == damaged);
+    assert!(
+        named && !report.findings[0].to_do.is_empty(),
+        "{:?}",
+        report.findings
+    );
+}
+
+#[test]
+fn t29_what_a_start_replays_is_bounded_by_what_is_not_flushed() {
+    let mut bench = Bench::new(29);
+    bench.create("a", b"");
+    let mut retained = 0;
+    for n in 0..600u32 {
+        bench.append("a", &[b'x'; 200]).expect("it is appended");
+        if n % 20 == 19 {
+            bench.at().flush().expect("it flushes");
+            retained = retained.max(bench.at().log_bytes());
+        }
+    }
+    let segment = small_options(1).wal_segment_bytes;
+    assert!(
+        retained <= 3 * segment,
+        "{retained} bytes of log are kept after a flush"
+    );
+}
+
+#[test]
+fn t30_power_loss_at_any_io_of_flush_and_compaction_tears_nothing() {
+    for ios in 0..120 {
+        let mut bench = Bench::new(30 + ios);
+        let mut wanted = Vec::new();
+        bench.create("a", b"");
+        bench.create("b", b"gone soon");
+        for n in 0..12u8 {
+            bench.append("a", &[n; 300]).expect("it is appended");
+            wanted.extend_from_slice(&[n; 300]);
+            bench.at().flush().expect("it flushes");
+        }
+        bench.delete("b").expect("it is deleted");
+        bench.disk.crash_after(ios);
+        // Any of these may meet the end of power; what they leave is looked at afterwards.
+        let _ = bench.at().compact();
+        let _ = bench.at().flush();
+        let _ = bench.at().compact();
+        bench.crash();
+        assert_eq!(bench.bytes("a"), Some(wanted), "after {ios} I/Os");
+        assert_eq!(bench.bytes("b"), None, "after {ios} I/Os");
+    }
+}
