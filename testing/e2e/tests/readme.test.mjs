@@ -25,7 +25,7 @@ test("every shell block of the README runs, in order, from an empty directory", 
   expect(all).not.toContain('"error"')
   // Appends are read back as one JSON array; the follower saw the same.
   expect(all).toContain('[{"n":1},{"n":2},{"n":3}]')
-  expect(all).toMatch(/^event: ?data$/m)
+  expect(all).toMatch(/event: ?data$/m)
   // The producer's second try is a duplicate.
   expect(all).toContain("200\n204\n")
   // The quickstart serves from where the README says.

@@ -111,10 +111,11 @@ impl Home {
             .flatten()
             .map(|entry| entry.file_name().to_string_lossy().into_owned())
             .collect();
+        let having = |end| names.iter().filter(move |name| name.ends_with(end)).count();
         let number = |name: &String| u64::from_str_radix(name.split('.').next()?, 16).ok();
         Remains {
-            segments: names.iter().filter(|name| name.ends_with(".seg")).count(),
-            half_written: names.iter().any(|name| name.ends_with(".tmp")),
+            segments: having(".seg"),
+            half_written: having(".tmp") > 0,
             newest: names.iter().filter_map(number).max().unwrap_or(0),
         }
     }
