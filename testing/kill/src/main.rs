@@ -44,14 +44,16 @@ fn report(outcome: &Outcome, begun: Instant) {
         segments,
         segments_at_once,
         slowest_start,
-        graceful_end,
+        kills_while_stopping,
+        graceful_ends,
+        slowest_end,
         counts,
         lost,
         violations,
     } = outcome;
     println!(
-        "  {kills} kills, {kills_while_starting} of them while starting, {kills_amid_a_flush} with a \
-         segment half written"
+        "  {kills} kills, {kills_while_starting} of them while starting, {kills_while_stopping} while \
+         stopping, {kills_amid_a_flush} with a segment half written"
     );
     println!("  {segments} segments written, at most {segments_at_once} at a time");
     println!(
@@ -63,7 +65,9 @@ fn report(outcome: &Outcome, begun: Instant) {
         counts.delivered, counts.delivered_bytes
     );
     println!("  {} whole streams compared", counts.verified);
-    println!("  slowest start {slowest_start:?}, graceful end {graceful_end:?}");
+    println!(
+        "  {graceful_ends} graceful ends, the slowest {slowest_end:?}; slowest start {slowest_start:?}"
+    );
     for what in violations {
         println!("  BROKEN: {what}");
     }

@@ -43,8 +43,12 @@ pub struct Outcome {
     pub segments_at_once: usize,
     /// The longest time from a start to being ready.
     pub slowest_start: Duration,
-    /// How long the graceful end took.
-    pub graceful_end: Option<Duration>,
+    /// How often of these it was killed while it ended gracefully.
+    pub kills_while_stopping: u32,
+    /// How often it ended gracefully.
+    pub graceful_ends: u32,
+    /// The longest time that took.
+    pub slowest_end: Duration,
     /// What the judge counted.
     pub counts: Counts,
     /// Requests whose answer was cut off.
@@ -68,7 +72,9 @@ pub fn run(settings: &Settings) -> Result<Outcome, String> {
             segments: 0,
             segments_at_once: 0,
             slowest_start: Duration::ZERO,
-            graceful_end: None,
+            kills_while_stopping: 0,
+            graceful_ends: 0,
+            slowest_end: Duration::ZERO,
             counts: Counts::default(),
             lost: 0,
             violations: Vec::new(),
@@ -137,7 +143,7 @@ impl Killer<'_> {
                 return Err(format!("the server ended by itself: {status}"));
             }
             self.world.server_is_down();
-            self.kill(&mut server)?;
+            self.end(&mut server)?;
             server = self.start()?;
             self.verify_all();
         }
@@ -145,6 +151,25 @@ impl Killer<'_> {
         self.world.stop();
         self.world.keep(server);
         Ok(())
+    }
+
+    /// Mostly `kill -9`; sometimes while the server ends gracefully, and sometimes it may do that.
+    fn end(&mut self, server: &mut Server) -> Result<(), String> {
+        match self.chance.between(0, 100) {
+            0..10 => {
+                let took = server.stop()?;
+                self.outcome.graceful_ends += 1;
+                self.outcome.slowest_end = self.outcome.slowest_end.max(took);
+                Ok(())
+            }
+            10..20 => {
+                server.ask_to_stop()?;
+                thread::sleep(self.chance.millis(0, 20));
+                self.outcome.kills_while_stopping += 1;
+                self.kill(server)
+            }
+            _ => self.kill(server),
+        }
     }
 
     fn kill(&mut self, server: &mut Server) -> Result<(), String> {
@@ -220,7 +245,7 @@ impl Killer<'_> {
         if let Some(what) = self.missed_the_point() {
             return Err(what);
         }
-        self.outcome.graceful_end = Some(server.stop()?);
+        server.stop()?;
         self.home.check()?;
         let mut server = self.start_for_good()?;
         self.verify_all();

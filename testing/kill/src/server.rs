@@ -207,11 +207,16 @@ impl Server {
         self.child.wait().map(|_| ())
     }
 
+    /// Asks the server to end.
+    pub fn ask_to_stop(&self) -> Result<(), String> {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::TERM).map_err(|error| format!("no SIGTERM: {error}"))
+    }
+
     /// Asks the server to end and waits for it.
     pub fn stop(&mut self) -> Result<Duration, String> {
         let begun = Instant::now();
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, Signal::TERM).map_err(|error| format!("no SIGTERM: {error}"))?;
+        self.ask_to_stop()?;
         while begun.elapsed() < STOP_WITHIN {
             match self.ended() {
                 Some(status) if status.success() => return Ok(begun.elapsed()),

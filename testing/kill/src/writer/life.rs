@@ -234,7 +234,9 @@ impl Writer<'_> {
         };
         if self.chance.percent(50) {
             self.end_family(*fork)?;
-            return self.delete(&mine.live);
+            self.delete(&mine.live)?;
+            // PROTOCOL 4.2: what a fork held may be given back a little after it was deleted.
+            return self.await_reclaim(&mine.live);
         }
         self.delete(&mine.live)?;
         for _ in 0..self.chance.between(2, 10) {
