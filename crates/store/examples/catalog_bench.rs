@@ -1,7 +1,7 @@
 //! Measures the catalog as decision 26 asks: a flush of 100,000 dirty streams of 1,000,000, look-ups,
 //! and opening after an unclean stop. The figures of ADR 2 come from here.
 //!
-//! `cargo run --release -p millrace-store --example catalog_bench -- <empty directory> [streams]`
+//! `cargo run --release -p millrace-store --example catalog_bench -- <empty directory> [streams] [cache MiB]`
 //!
 //! The first run builds and ends without closing anything, as a kill would; a second run over the same
 //! directory measures opening and goes on.
@@ -31,7 +31,14 @@ fn main() -> Result<(), StoreError> {
         .map_or(1_000_000, |text| text.parse().expect("a number"));
     let env = Env::real(dir);
     env.disk.create_dir("".as_ref())?;
-    let bench = Bench { env, streams };
+    let cache = args
+        .next()
+        .map_or(64, |text| text.parse().expect("a number"));
+    let bench = Bench {
+        env,
+        streams,
+        cache_bytes: cache << 20,
+    };
     let catalog = bench.open()?;
     if catalog.stream_count()? == 0 {
         bench.build(&catalog)?;
@@ -45,6 +52,7 @@ fn main() -> Result<(), StoreError> {
 struct Bench {
     env: Env,
     streams: u64,
+    cache_bytes: usize,
 }
 
 impl Bench {
@@ -55,7 +63,7 @@ impl Bench {
     }
 
     fn open(&self) -> Result<Catalog, StoreError> {
-        let (catalog, took) = self.timed(|| Catalog::open(&self.env, 64 << 20));
+        let (catalog, took) = self.timed(|| Catalog::open(&self.env, self.cache_bytes));
         let catalog = catalog?;
         println!("open, {} streams: {took:?}", catalog.stream_count()?);
         Ok(catalog)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use millrace_core::stream::StreamState;
-use millrace_env::{Rng, SimDisk};
+use millrace_env::{FaultError, FaultOp, Rng, SimDisk};
 
 use super::{Catalog, Commit};
 use crate::{
@@ -176,4 +176,97 @@ fn many_generations_of_commits_and_power_losses_lose_nothing_acknowledged() {
             streams = found;
         }
     }
+}
+
+/// Lets the `n`-th call of a kind fail inside a commit, for every `n` there is, and says what `check`
+/// has to say each time.
+fn every_failing(
+    op: FaultOp,
+    error: FaultError,
+    check: impl Fn(&Arc<SimDisk>, &Catalog, Result<(), StoreError>, &Step),
+) -> u64 {
+    let rng = Rng::from_seed(7);
+    let disk = SimDisk::new(7);
+    let catalog = open(&disk).unwrap();
+    let mut streams = Vec::new();
+    for round in 0..5 {
+        let step = step(&streams, round, &rng);
+        catalog.commit(&step.commit).unwrap();
+        streams = step.after;
+    }
+    drop(catalog);
+    let step = step(&streams, 9, &rng);
+    for n in 0.. {
+        let disk = disk.copy(n);
+        // Without a cache, so that the commit reads.
+        let catalog = Catalog::open(&sim_env(&disk, 1), 0).unwrap();
+        disk.fail_next(op, error, n);
+        let committed = catalog.commit(&step.commit);
+        if committed.is_ok() && !matches!(op, FaultOp::Read) {
+            return n;
+        }
+        if n > 400 {
+            return n;
+        }
+        disk.heal();
+        check(&disk, &catalog, committed.map(drop), &step);
+    }
+    unreachable!("the counting ends")
+}
+
+#[test]
+fn t24_after_no_space_anywhere_nothing_of_a_commit_is_there_and_it_can_be_repeated() {
+    for op in [FaultOp::Write, FaultOp::SetLen] {
+        let tried = every_failing(op, FaultError::NoSpace, |_, catalog, committed, step| {
+            assert!(matches!(committed, Err(StoreError::Full)), "{committed:?}");
+            assert!(content(catalog) == step.before);
+            catalog.commit(&step.commit).unwrap();
+            assert!(content(catalog) == step.after);
+        });
+        assert!(
+            tried > 0 || op == FaultOp::SetLen,
+            "{op:?} was met {tried} times"
+        );
+    }
+}
+
+#[test]
+fn t06_after_a_failed_write_or_sync_anywhere_the_catalog_stops_and_can_be_read() {
+    for op in [FaultOp::Write, FaultOp::Sync, FaultOp::SetLen] {
+        every_failing(op, FaultError::Io, |disk, catalog, committed, step| {
+            assert!(
+                matches!(committed, Err(StoreError::Poisoned { .. })),
+                "{committed:?}"
+            );
+            let found = content(catalog);
+            assert!(found == step.before || found == step.after);
+            assert!(matches!(
+                catalog.commit(&step.commit),
+                Err(StoreError::Poisoned { .. })
+            ));
+            let (_, catalog) = open_at_last(disk.crash(), &Rng::from_seed(1));
+            let found = content(&catalog);
+            assert!(found == step.before || found == step.after);
+        });
+    }
+}
+
+#[test]
+fn a_read_that_fails_in_a_commit_leaves_it_done_or_not_as_the_answer_says() {
+    every_failing(
+        FaultOp::Read,
+        FaultError::Io,
+        |_, catalog, committed, step| {
+            let want = if committed.is_ok() {
+                &step.after
+            } else {
+                &step.before
+            };
+            assert!(content(catalog) == *want, "{committed:?}");
+            if committed.is_err() {
+                catalog.commit(&step.commit).unwrap();
+            }
+            assert!(content(catalog) == step.after);
+        },
+    );
 }

@@ -29,10 +29,13 @@ impl Fault {
             (Self::Store(error), _) => error,
             (Self::Redb(_), Some(fault)) => fault.into(),
             (Self::Redb(error), None) => match *error {
-                redb::Error::Io(error) => error.into(),
                 redb::Error::Corrupted(what) => {
                     StoreError::corrupt(format!("{CATALOG_FILE}: {what}"))
                 }
+                redb::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    StoreError::corrupt(format!("{CATALOG_FILE}: {error}"))
+                }
+                redb::Error::Io(error) => error.into(),
                 error => StoreError::Io(io::Error::other(format!("{CATALOG_FILE}: {error}"))),
             },
         }

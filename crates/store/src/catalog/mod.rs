@@ -14,13 +14,14 @@
 //!   is no such failure: the next commit tries again.
 //!
 //! Layout: this file (opening, failing, reopening), [`reads`], [`commit`], [`apply`], [`manifest`], [`row`] and
-//! [`tables`] (bytes), [`paged`] and [`overlay`] (below `redb`).
+//! [`tables`] (bytes), [`paged`], [`header`] and [`overlay`] (below `redb`).
 //!
 //! Not here: when to commit (`crate::flush`, `crate::compact`, the engine).
 
 mod apply;
 pub(crate) mod commit;
 pub(crate) mod fault;
+mod header;
 mod manifest;
 mod overlay;
 pub(crate) mod paged;
@@ -149,8 +150,13 @@ impl Catalog {
 
     /// Gives out no id up to `id` any more: a file of that name was seen.
     pub(crate) fn skip_segment(&self, id: SegmentId) {
-        let next = id.get().saturating_add(1);
-        self.shared.next_segment.fetch_max(next, Ordering::SeqCst);
+        // A name far beyond any that was ever given out is somebody's joke; going on behind it would
+        // end in reuse.
+        const JOKE: u64 = 1 << 62;
+        if id.get() < JOKE {
+            let next = id.get() + 1;
+            self.shared.next_segment.fetch_max(next, Ordering::SeqCst);
+        }
     }
 
     /// Verifies every page that the last commit refers to. Slow: reads the whole catalog.

@@ -8,7 +8,7 @@
 //! to is never overwritten, and nor is its checksum's value. Pages and checksums of a new commit
 //! are made durable by the same sync, before the commit's header is. A crash in between leaves
 //! checksums that do not match, of pages that nothing refers to. The one page that is overwritten
-//! in place is the header, page 0: it has no checksum here, and `redb` verifies its own.
+//! in place is the header, page 0; [`super::header`] keeps it.
 //!
 //! A checksum of 0 stands for "never written": such a page reads as zeros or is corrupt.
 
@@ -25,7 +25,10 @@ use std::{
 use millrace_env::{Env, File, FileExt, OpenMode};
 use redb::StorageBackend;
 
-use super::CATALOG_FILE;
+use super::{
+    CATALOG_FILE,
+    header::{HEADER_BYTES, Header},
+};
 use crate::StoreError;
 
 /// `redb`'s page, and the page of checksums.
@@ -62,6 +65,8 @@ struct Inner {
     file: Arc<dyn File>,
     /// Held across the writes of checksum pages, so that a sync covers them all.
     checksums: Mutex<Checksums>,
+    /// Page 0; held across its writes.
+    header: Mutex<Header>,
     /// The first failure.
     fault: Mutex<Option<FileFault>>,
     /// Set when the catalog gave this handle up: a late user must not write beside its successor.
@@ -90,7 +95,7 @@ impl PagedFile {
         };
         let file = env.disk.open(path, mode).map_err(failed)?;
         let len = file.len().map_err(failed)?;
-        if mode != OpenMode::CreateNew && pages_in(len) == 0 {
+        if mode != OpenMode::CreateNew && len < place_of(0) + HEADER_BYTES {
             // `redb` would take an empty file for a new one.
             return Err(StoreError::corrupt(format!(
                 "the catalog ({name}) is empty"
@@ -101,6 +106,10 @@ impl PagedFile {
             pages.extend(read_group(&*file, group)?);
         }
         pages.truncate(size(pages_in(len)));
+        let header = match mode {
+            OpenMode::CreateNew => Header::new(),
+            _ => Header::read(&*file, place_of(0), CATALOG_FILE)?,
+        };
         Ok(Self {
             inner: Arc::new(Inner {
                 file,
@@ -108,6 +117,7 @@ impl PagedFile {
                     pages,
                     dirty: BTreeSet::new(),
                 }),
+                header: Mutex::new(header),
                 fault: Mutex::default(),
                 abandoned: AtomicBool::new(false),
             }),
@@ -186,7 +196,7 @@ impl PagedFile {
             let checksums = lock(&self.inner.checksums);
             for (number, page_bytes) in (page..).zip(buf.chunks(size(PAGE_BYTES))) {
                 let want = checksums.pages.get(size(number)).copied().unwrap_or(0);
-                if number > 0 && !matches(want, page_bytes) {
+                if !matches(want, page_bytes) {
                     return Err(io::Error::new(
                         io::ErrorKind::InvalidData,
                         format!("page {number} of {CATALOG_FILE} does not match its checksum"),
@@ -204,13 +214,18 @@ impl PagedFile {
             // self, which nothing refers to any more.
             let mut checksums = lock(&self.inner.checksums);
             for (number, bytes) in (page..).zip(buf.chunks(size(PAGE_BYTES))) {
-                let crc = if number == 0 { 0 } else { checksum(bytes) };
-                checksums.set(number, crc);
+                checksums.set(number, checksum(bytes));
             }
             drop(checksums);
             self.inner.file.write_all_at(buf, place_of(page))?;
         }
         Ok(())
+    }
+
+    fn write_header(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut header = lock(&self.inner.header);
+        let copies = header.put(size(offset), data)?;
+        self.inner.file.write_all_at(&copies, place_of(0))
     }
 
     fn write_checksums(&self) -> io::Result<()> {
@@ -233,13 +248,12 @@ impl StorageBackend for PagedFile {
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         self.live()?;
-        let result = if in_header(offset, out.len()) {
-            let at = place_of(0) + offset;
-            self.inner.file.read_exact_at(out, at)
-        } else {
-            page_at(offset, out.len()).and_then(|page| self.read_pages(page, out))
-        };
-        self.noting_reads(result)
+        if in_header(offset, out.len()) {
+            lock(&self.inner.header).get(size(offset), out);
+            return Ok(());
+        }
+        let page = page_at(offset, out.len());
+        self.noting_reads(page.and_then(|page| self.read_pages(page, out)))
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
@@ -264,8 +278,7 @@ impl StorageBackend for PagedFile {
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.live()?;
         let result = if in_header(offset, data.len()) {
-            let at = place_of(0) + offset;
-            self.inner.file.write_all_at(data, at)
+            self.write_header(offset, data)
         } else {
             page_at(offset, data.len()).and_then(|page| self.write_pages(page, data))
         };
@@ -380,14 +393,14 @@ fn group_place(group: u64) -> u64 {
     group * (GROUP_PAGES + 1) * PAGE_BYTES
 }
 
-/// `redb` reads and writes the start of its header page as such, and all else in whole pages.
+/// `redb` reads and writes its header by itself, and all else in whole pages.
 fn in_header(offset: u64, len: usize) -> bool {
-    offset + (len as u64) < PAGE_BYTES
+    offset + (len as u64) <= PAGE_BYTES
 }
 
 fn page_at(offset: u64, len: usize) -> io::Result<u64> {
     let whole = offset.is_multiple_of(PAGE_BYTES) && (len as u64).is_multiple_of(PAGE_BYTES);
-    if !whole {
+    if !whole || offset < PAGE_BYTES {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
             "the catalog's file is read and written in whole pages",

@@ -233,6 +233,33 @@ fn t09_t10_a_named_segment_that_cannot_be_read_fails_the_start_by_name() {
 }
 
 #[test]
+fn t08_a_damaged_catalog_refuses_the_start_and_nothing_is_deleted() {
+    let disk = SimDisk::new(11);
+    let rng = Rng::from_seed(11);
+    let mut streams = Streams::default();
+    let store = Store::open(&sim_env(&disk, 11)).unwrap();
+    streams.churn(&rng, 40);
+    store.flush(&streams.freeze()).unwrap();
+    drop(store);
+    let segments = disk.list(Path::new(SEGMENTS_DIR)).unwrap();
+    let damages: [&dyn Fn(&SimDisk); 3] = [
+        // The header of the checksums, `redb`'s header, the root of a table.
+        &|disk| disk.flip_bit(CATALOG_FILE, 3, 1),
+        &|disk| (4096..4096 + 1024).for_each(|at| disk.flip_bit(CATALOG_FILE, at, 0)),
+        &|disk| (1..40).for_each(|page| disk.flip_bit(CATALOG_FILE, 4096 * (page + 1), 5)),
+    ];
+    for damage in damages {
+        let disk = disk.copy(1);
+        damage(&disk);
+        let before = disk.content(CATALOG_FILE);
+        let error = Store::open(&sim_env(&disk, 11)).unwrap_err();
+        assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+        assert_eq!(disk.list(Path::new(SEGMENTS_DIR)).unwrap(), segments);
+        assert_eq!(disk.content(CATALOG_FILE), before);
+    }
+}
+
+#[test]
 fn t25_a_start_on_a_full_disk_loses_nothing() {
     let disk = SimDisk::new(9);
     let rng = Rng::from_seed(9);
@@ -257,5 +284,67 @@ fn t25_a_start_on_a_full_disk_loses_nothing() {
     disk.set_capacity(None);
     store.flush(&streams.freeze()).unwrap();
     streams.flushed();
+    store.assert_holds(&streams);
+}
+
+#[test]
+fn flushes_compactions_and_readers_at_once_agree() {
+    let dir = TempDir::new("at-once");
+    let env = dir.env();
+    let store = Arc::new(Store::open(&env).unwrap());
+    let rng = Rng::from_seed(10);
+    let mut streams = Streams::default();
+    let ids: Vec<_> = (0..20).map(|n| streams.create(&format!("{n}"))).collect();
+    store.flush(&streams.freeze()).unwrap();
+    streams.flushed();
+    let ended = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let written = Arc::new(std::sync::Mutex::new(streams.clone()));
+    let background = |name: &str, work: fn(&Store, &std::sync::Mutex<Streams>)| {
+        let (store, ended, written) = (store.clone(), ended.clone(), written.clone());
+        let run = move || {
+            while !ended.load(std::sync::atomic::Ordering::SeqCst) {
+                work(&store, &written);
+            }
+        };
+        millrace_env::tasks::thread(name, run).unwrap()
+    };
+    let threads = [
+        background("compacts", |store, _| drop(store.compact().unwrap())),
+        background("reads", |store, written| {
+            let ids: Vec<_> = written.lock().unwrap().live.keys().copied().collect();
+            for id in ids {
+                let extents = store.catalog.extents(id).unwrap();
+                let segments: Vec<_> = extents
+                    .iter()
+                    .map(|e| store.segments.pin(e.segment))
+                    .collect();
+                let mut found = Vec::new();
+                for (extent, segment) in extents.iter().zip(&segments) {
+                    let len = usize::try_from(extent.bytes()).unwrap();
+                    match segment.read(extent, extent.from, len) {
+                        Ok(bytes) => found.extend_from_slice(&bytes),
+                        // Compacted between the look and the pin; a shard holds removals meanwhile.
+                        Err(StoreError::Missing { .. }) => return,
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+                let written = written.lock().unwrap();
+                assert!(written.live[&id].bytes.starts_with(&found));
+            }
+        }),
+    ];
+    for _ in 0..60 {
+        for id in &ids {
+            streams.append(*id, &payload(&rng, &[300, 40]));
+        }
+        // What is written is known before it can be read.
+        *written.lock().unwrap() = streams.clone();
+        store.flush(&streams.freeze()).unwrap();
+        streams.flushed();
+    }
+    ended.store(true, std::sync::atomic::Ordering::SeqCst);
+    for thread in threads {
+        thread.join().unwrap();
+    }
     store.assert_holds(&streams);
 }

@@ -183,3 +183,54 @@ pub(crate) fn take_entry(from: &mut Decoder<'_>, segment: SegmentId) -> Result<E
     let possible = extent.from < extent.until && extent.index_pages > 0;
     possible.then_some(extent).ok_or(fault)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::segment::index::{take_page, take_page_entry};
+
+    proptest! {
+        #[test]
+        fn a_trailer_is_read_as_it_was_written(
+            extents in 0u32..1000, index in 32u64..1 << 40, gap in 0u64..1 << 30, crc: u32
+        ) {
+            let directory = index + gap;
+            let trailer = Trailer {
+                segment: SegmentId(9),
+                index: FilePos(index),
+                directory: FilePos(directory),
+                extents,
+                footer: FilePos(directory + u64::from(extents) * DIRECTORY_ENTRY_BYTES),
+                footer_crc: crc,
+            };
+            let bytes = trailer.encode();
+            prop_assert_eq!(bytes.len() as u64, TRAILER_BYTES);
+            let len = trailer.file_len();
+            prop_assert_eq!(Trailer::decode(&bytes, SegmentId(9), len).unwrap(), trailer);
+            prop_assert!(Trailer::decode(&bytes, SegmentId(9), len + 1).is_err());
+            prop_assert!(Trailer::decode(&bytes, SegmentId(8), len).is_err());
+        }
+
+        #[test]
+        fn no_bytes_make_a_decoder_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..200), len: u64) {
+            let take = |bytes: &[u8]| {
+                let _ = Trailer::decode(bytes, SegmentId(1), len);
+                let _ = take_entry(&mut Decoder::new(bytes), SegmentId(1));
+                let _ = take_page_entry(bytes);
+                let _ = take_page(bytes, StreamPos(len), StreamPos(len.saturating_add(50)));
+            };
+            take(&bytes);
+            // As if it had been written so: magic, version and checksum in order.
+            if bytes.len() >= 64 {
+                bytes.truncate(64);
+                bytes[..8].copy_from_slice(TRAILER_MAGIC);
+                bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+                let crc = crc32c::crc32c(&bytes[..60]);
+                bytes[60..].copy_from_slice(&crc.to_le_bytes());
+                take(&bytes);
+            }
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The one part of `redb`'s file that is overwritten in place: its header.
+//!
+//! It says which of two commits counts. `redb` verifies the commits' own fields, and takes the older
+//! commit where the newer one's are damaged: a flipped bit would take the catalog back to before an
+//! acknowledged commit, and nobody would notice. So the header is kept twice, in two sectors that are
+//! written together, each with a number that counts the writes and a checksum over all of it. A write
+//! that power loss cut short leaves one of the two whole; damage to one leaves the other, with the same
+//! number once a sync has passed; damage to both is an error.
+
+use std::io;
+
+use millrace_env::{File, FileExt};
+
+use crate::{
+    StoreError,
+    codec::{Decoder, Encoder},
+};
+
+/// The bytes of both copies.
+pub(crate) const HEADER_BYTES: u64 = 2 * COPY as u64;
+
+/// One copy: a sector.
+const COPY: usize = 512;
+/// How much of a copy is `redb`'s; its header has 320 bytes.
+const IMAGE: usize = 500;
+
+/// The header as `redb` has it.
+#[derive(Clone, Debug)]
+pub(crate) struct Header {
+    image: Vec<u8>,
+    /// How many times it was written.
+    number: u64,
+}
+
+impl Header {
+    /// The header of a file that is being made.
+    pub(crate) fn new() -> Self {
+        Self {
+            image: vec![0; IMAGE],
+            number: 0,
+        }
+    }
+
+    /// Reads the newer whole copy at `at`.
+    pub(crate) fn read(file: &dyn File, at: u64, path: &str) -> Result<Self, StoreError> {
+        let mut bytes = vec![0; 2 * COPY];
+        file.read_exact_at(&mut bytes, at)
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::UnexpectedEof => StoreError::corrupt(format!("{path} is cut off")),
+                _ => StoreError::io(format!("read {path}"), &error),
+            })?;
+        let copies: Vec<Option<Self>> = bytes.chunks(COPY).map(Self::take).collect();
+        if copies.iter().any(Option::is_none) {
+            // After power loss that is to be expected, and the next write makes both whole.
+            tracing::warn!(path, "one of the two copies of the header is not whole");
+        }
+        let newest = copies.into_iter().flatten().max_by_key(|copy| copy.number);
+        newest.ok_or_else(|| StoreError::corrupt(format!("the header of {path} is damaged")))
+    }
+
+    fn take(copy: &[u8]) -> Option<Self> {
+        let (body, crc) = copy.split_last_chunk::<4>()?;
+        if crc32c::crc32c(body) != u32::from_le_bytes(*crc) {
+            return None;
+        }
+        let mut from = Decoder::new(body);
+        let image = from.raw(IMAGE, "the header").ok()?.to_vec();
+        let number = from.u64("the header's number").ok()?;
+        // Zeros have a checksum of 0, but no header was ever written under number 0.
+        (number > 0).then_some(Self { image, number })
+    }
+
+    /// Gives out bytes of the header's page.
+    pub(crate) fn get(&self, offset: usize, out: &mut [u8]) {
+        let page = self.image.iter().copied().chain(std::iter::repeat(0));
+        for (byte, found) in out.iter_mut().zip(page.skip(offset)) {
+            *byte = found;
+        }
+    }
+
+    /// Takes bytes of the header's page, and gives both copies as they are to be written.
+    pub(crate) fn put(&mut self, offset: usize, data: &[u8]) -> io::Result<Vec<u8>> {
+        let fits = IMAGE.saturating_sub(offset).min(data.len());
+        let (data, rest) = data.split_at(fits);
+        if rest.iter().any(|byte| *byte != 0) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the catalog's header has grown",
+            ));
+        }
+        self.image[offset..offset + data.len()].copy_from_slice(data);
+        self.number += 1;
+        let mut copy = Encoder::with_capacity(COPY);
+        copy.raw(&self.image);
+        copy.u64(self.number);
+        let crc = crc32c::crc32c(copy.as_mut_slice());
+        copy.u32(crc);
+        Ok(copy.finish().repeat(2))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use millrace_env::{Disk, OpenMode, SimDisk};
+
+    use super::*;
+
+    #[test]
+    fn either_copy_will_do_and_none_will_not() {
+        let mut header = Header::new();
+        header.put(0, b"older").unwrap();
+        let whole = header.put(0, b"newer").unwrap();
+        let read = |bytes: &[u8]| {
+            let disk = SimDisk::new(1);
+            let file = disk.open("x".as_ref(), OpenMode::CreateNew).unwrap();
+            file.write_all_at(bytes, 0).unwrap();
+            let mut out = [0; 6];
+            Header::read(&*file, 0, "x").map(|header| {
+                header.get(0, &mut out);
+                out
+            })
+        };
+        assert_eq!(read(&whole).unwrap(), *b"newer\0");
+        for at in 0..2 * COPY {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1;
+            assert_eq!(read(&damaged).unwrap(), *b"newer\0", "{at}");
+            damaged[(at + COPY) % (2 * COPY)] ^= 4;
+            assert!(
+                matches!(read(&damaged), Err(StoreError::Corrupt { .. })),
+                "{at}"
+            );
+        }
+        assert!(read(&[0; 2 * COPY]).is_err());
+    }
+
+    #[test]
+    fn the_page_behind_the_header_is_zeros_and_stays_so() {
+        let mut header = Header::new();
+        header.put(0, &[7; 320]).unwrap();
+        let mut page = [1; 4096];
+        header.get(0, &mut page);
+        assert!(page[..320].iter().all(|byte| *byte == 7) && page[320..].iter().all(|b| *b == 0));
+        header.put(0, &page).unwrap();
+        page[4000] = 1;
+        assert!(header.put(0, &page).is_err());
+    }
+}
