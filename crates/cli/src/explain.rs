@@ -20,18 +20,18 @@ struct Row {
 /// The text.
 pub(crate) fn explain(settings: &Settings, matches: &ArgMatches) -> String {
     let mut text = String::new();
-    section(&mut text, "flags", flags(settings, matches));
-    section(&mut text, "derived", derived(settings));
-    section(&mut text, "limits", limits());
+    section(&mut text, "flags", &flags(settings, matches));
+    section(&mut text, "derived", &derived(settings));
+    section(&mut text, "limits", &limits());
     text
 }
 
-fn section(text: &mut String, title: &str, rows: Vec<Row>) {
+fn section(text: &mut String, title: &str, rows: &[Row]) {
     let width = |of: fn(&Row) -> usize| rows.iter().map(of).max().unwrap_or_default();
     let (names, values) = (width(|row| row.name.len()), width(|row| row.value.len()));
     text.push_str(title);
     text.push('\n');
-    for Row { name, value, from } in &rows {
+    for Row { name, value, from } in rows {
         let line = format!("  {name:names$}  {value:values$}  {from}");
         text.push_str(line.trim_end());
         text.push('\n');

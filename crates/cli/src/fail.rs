@@ -68,7 +68,7 @@ impl Failure {
         match error {
             OpenError::InUse => Self::in_use(data_dir),
             OpenError::Store(error) => Self::of_store(error, data_dir),
-            other => Self::failed(format!("{}: {other}", data_dir.display()))
+            OpenError::Newer { .. } => Self::failed(format!("{}: {error}", data_dir.display()))
                 .help("`millrace --version` tells which one this is"),
         }
     }

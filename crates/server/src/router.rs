@@ -26,7 +26,7 @@ use millrace_wire::{
 use crate::{
     answer::{self, Answer, AnswerBody},
     app::{App, REQUEST_ID},
-    config::{Access, Origins},
+    config::Access,
     conn::Service,
     handlers,
 };
@@ -175,13 +175,11 @@ fn bearer(value: &HeaderValue) -> Option<&[u8]> {
 fn finish(app: &App, request: &HeaderMap, answer: &mut Answer, id: HeaderValue) {
     let headers = answer.headers_mut();
     cors::add_security(headers);
-    let origins = &app.config.origins;
-    match origins.allowed(request.get(header::ORIGIN)) {
-        Some(origin) => cors::add_origin(headers, origin),
-        None => {
-            debug_assert_ne!(*origins, Origins::Any, "any origin is allowed");
-            headers.append(header::VARY, HeaderValue::from_static("origin"));
-        }
+    if let Some(origin) = app.config.origins.allowed(request.get(header::ORIGIN)) {
+        cors::add_origin(headers, origin);
+    } else {
+        // Caches must not take this answer for one to a page that may see it.
+        headers.append(header::VARY, HeaderValue::from_static("origin"));
     }
     headers.insert(REQUEST_ID, id);
 }

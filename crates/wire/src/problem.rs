@@ -167,8 +167,9 @@ pub struct Problem {
     pub code: Code,
     /// What is wrong with this request, and what to do.
     pub detail: Cow<'static, str>,
-    /// What clients act on, beside content type and caching.
-    headers: HeaderMap,
+    /// What clients act on, beside content type and caching. A list, because results carry this and
+    /// a map is large.
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 #[derive(Serialize)]
@@ -191,7 +192,7 @@ impl Problem {
         Self {
             code,
             detail: Cow::Borrowed(code.entry().help),
-            headers: HeaderMap::new(),
+            headers: Vec::new(),
         }
     }
 
@@ -203,7 +204,7 @@ impl Problem {
     }
 
     fn with(mut self, name: HeaderName, value: impl Into<HeaderValue>) -> Self {
-        self.headers.insert(name, value.into());
+        self.headers.push((name, value.into()));
         self
     }
 
@@ -217,7 +218,7 @@ impl Problem {
 
     /// The headers, content type and caching included.
     pub fn headers(&self) -> HeaderMap {
-        let mut headers = self.headers.clone();
+        let mut headers: HeaderMap = self.headers.iter().cloned().collect();
         headers.insert(
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),

@@ -6,7 +6,7 @@
 mod sniff;
 mod socket;
 
-use std::{convert::Infallible, rc::Rc, time::Duration};
+use std::{convert::Infallible, pin::Pin, rc::Rc, time::Duration};
 
 use http::{Request, Response};
 use hyper::{
@@ -63,6 +63,8 @@ pub(crate) trait Service: 'static {
 
 impl Protocol {
     pub(crate) fn new(times: Times) -> Self {
+        // Without `pipeline_flush`: it holds an answer back while part of a next request is there,
+        // and the answer to a broken request for ever.
         let mut http1 = http1::Builder::new();
         http1
             .timer(TokioTimer::new())
@@ -70,7 +72,6 @@ impl Protocol {
             .max_header_size(HEAD_BYTES_MAX)
             .max_headers(HEADERS_MAX)
             .max_buf_size(BUFFER_BYTES_MAX)
-            .pipeline_flush(true)
             .half_close(true);
         let mut http2 = http2::Builder::new(LocalExecutor);
         http2
@@ -169,14 +170,15 @@ impl Protocol {
     }
 }
 
+/// The future of an answer.
+type Answering<B> = Pin<Box<dyn Future<Output = Result<Response<B>, Infallible>>>>;
+
 /// Answers with `service`, and tells the socket what is going on.
 fn answering<S: Service>(
     service: Rc<S>,
     activity: Rc<Activity>,
     multiplexed: bool,
-) -> impl Fn(
-    Request<Incoming>,
-) -> std::pin::Pin<Box<dyn Future<Output = Result<Response<S::Body>, Infallible>>>> {
+) -> impl Fn(Request<Incoming>) -> Answering<S::Body> {
     move |request| {
         activity.request_began(multiplexed);
         let (service, activity) = (Rc::clone(&service), Rc::clone(&activity));

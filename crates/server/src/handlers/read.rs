@@ -30,7 +30,7 @@ pub(crate) async fn read(
     let query = ReadQuery::parse(head.uri.query(), &head.headers)?;
     let stream = engine.open(name).await?;
     match query.live {
-        Live::CatchUp if query.offset == OffsetArg::Now => Ok(tail(app, &stream).await?),
+        Live::CatchUp if query.offset == OffsetArg::Now => Ok(tail(app, &stream)),
         Live::CatchUp => catch_up(app, &stream, query, &head.headers).await,
         Live::LongPoll => long_poll::long_poll(app, &stream, query).await,
         Live::Sse => sse::sse(app, &stream, query, head.version).await,
@@ -77,7 +77,7 @@ async fn catch_up(
 }
 
 /// `offset=now`: where the tail is, and never a byte of what came meanwhile (PROTOCOL 8).
-async fn tail(app: &App, stream: &Stream) -> Result<Answer, Refusal> {
+fn tail(app: &App, stream: &Stream) -> Answer {
     stream.touch();
     let head = stream.head();
     let facts = ReadFacts {
@@ -101,7 +101,7 @@ async fn tail(app: &App, stream: &Stream) -> Result<Answer, Refusal> {
         ContentKind::Json => "[]",
         ContentKind::Text | ContentKind::Binary => "",
     };
-    Ok(answer::full(outcome::read(ReadEnd::Page, facts), body))
+    answer::full(outcome::read(ReadEnd::Page, facts), body)
 }
 
 /// What the headers of a page are made from, beside the page.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::{HeaderValue, Version, header};
-use millrace_engine::Stream;
+use millrace_engine::{Batch, Stream};
 use millrace_wire::{
     Problem, ReadQuery,
     cache::Mode,
@@ -27,7 +27,8 @@ pub(crate) async fn sse(
     let mut reader = begin(stream, query.offset).await?;
     let head = stream.head();
     if query.reconnects && head.closed && reader.offset() == head.tail {
-        return ended(app, stream, reader.next(1).await?);
+        let nothing = reader.next(1).await?;
+        return Ok(ended(app, stream, &nothing));
     }
     reader.follow();
     let kind = head.content_type.kind();
@@ -44,7 +45,7 @@ pub(crate) async fn sse(
 }
 
 /// An EventSource comes back to the end of a closed stream: only 204 makes it stop.
-fn ended(app: &App, stream: &Stream, batch: millrace_engine::Batch) -> Result<Answer, Problem> {
+fn ended(app: &App, stream: &Stream, nothing: &Batch) -> Answer {
     let page = PageOf {
         app,
         head: &stream.head(),
@@ -52,6 +53,6 @@ fn ended(app: &App, stream: &Stream, batch: millrace_engine::Batch) -> Result<An
         mode: Mode::TimedOut,
         cursor: None,
     };
-    let facts = page.facts(&batch, None);
-    Ok(answer::empty(outcome::read(ReadEnd::Nothing, facts)))
+    let facts = page.facts(nothing, None);
+    answer::empty(outcome::read(ReadEnd::Nothing, facts))
 }

@@ -1,20 +1,13 @@
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 
 use super::*;
+use crate::conn::tests::elapsed;
 
 fn socket(buffer: usize) -> (Socket<DuplexStream>, DuplexStream, Rc<Activity>) {
     let (server, client) = duplex(buffer);
     let activity = Rc::new(Activity::default());
     let socket = Socket::new(server, Times::default(), Rc::clone(&activity));
     (socket, client, activity)
-}
-
-async fn elapsed<T>(work: impl Future<Output = T>) -> (T, Duration) {
-    let clock = tokio::time::Instant::now;
-    #[expect(clippy::disallowed_methods, reason = "the paused clock of this test")]
-    let start = clock();
-    let done = work.await;
-    (done, start.elapsed())
 }
 
 #[tokio::test(start_paused = true)]
@@ -34,7 +27,7 @@ async fn t94_a_head_that_trickles_is_cut() {
             }
         }
     };
-    let ((_, kind), took) = elapsed(async { tokio::join!(trickle, read) }).await;
+    let (((), kind), took) = elapsed(async { tokio::join!(trickle, read) }).await;
     assert_eq!(kind, io::ErrorKind::TimedOut);
     let head = Times::default().head;
     assert!(

@@ -1,0 +1,184 @@
+//! Bodies of requests: chunked, cut, slow, too large, too many.
+
+use std::time::Duration;
+
+use crate::support::{Conn, JSON, TEXT, TestServer, path};
+
+const CHUNKED: (&str, &str) = ("Transfer-Encoding", "chunked");
+
+fn chunk(text: &str) -> String {
+    format!("{:x}\r\n{text}\r\n", text.len())
+}
+
+/// A connection that has begun to append to `name`.
+async fn begun(server: &TestServer, name: &str, framing: (&str, &str), part: &str) -> Conn {
+    let mut conn = server.connect().await;
+    conn.send("POST", &path(name), &[TEXT, framing], part.as_bytes())
+        .await;
+    conn
+}
+
+#[tokio::test]
+async fn a_chunked_body_is_one_append_and_none_before_its_end() {
+    let server = TestServer::start().await;
+    server.create("a", TEXT, "").await;
+    let mut conn = begun(&server, "a", CHUNKED, &chunk("one ")).await;
+    conn.write(chunk("two").as_bytes()).await;
+    assert_eq!(server.get(&path("a")).await.text(), "");
+    conn.write(b"0\r\n\r\n").await;
+    assert_eq!(conn.answer().await.status, 204);
+    assert_eq!(server.get(&path("a")).await.text(), "one two");
+}
+
+#[tokio::test]
+async fn a_large_chunked_body_grows_its_memory_step_by_step() {
+    let server = TestServer::start().await;
+    server.create("a", JSON, "").await;
+    let text = "y".repeat(100_000);
+    let mut conn = server.connect().await;
+    conn.send("POST", &path("a"), &[JSON, CHUNKED], b"").await;
+    conn.write(chunk("[0").as_bytes()).await;
+    for _ in 0..30 {
+        conn.write(chunk(&format!(",\"{text}\"")).as_bytes()).await;
+    }
+    conn.write(chunk("]").as_bytes()).await;
+    conn.write(b"0\r\n\r\n").await;
+    assert_eq!(conn.answer().await.status, 204);
+    let read = server.get(&path("a")).await.json();
+    assert_eq!(read.as_array().unwrap().len(), 31);
+}
+
+#[tokio::test]
+async fn t19_a_body_that_breaks_off_appends_nothing() {
+    let server = TestServer::start().await;
+    server.create("a", TEXT, "before").await;
+    for (framing, part) in [
+        (("Content-Length", "100"), "half".to_owned()),
+        (CHUNKED, chunk("half")),
+        (CHUNKED, "64\r\nhalf".to_owned()),
+    ] {
+        let mut conn = begun(&server, "a", framing, &part).await;
+        tokio::io::AsyncWriteExt::shutdown(&mut conn.stream)
+            .await
+            .unwrap();
+        let answer = conn.answer().await;
+        assert_eq!((answer.status, answer.code()), (400, "body-broken".into()));
+        let conn = begun(&server, "a", framing, &part).await;
+        drop(conn);
+    }
+    assert_eq!(server.get(&path("a")).await.text(), "before");
+}
+
+#[tokio::test]
+async fn t94_a_sender_that_stops_is_told_so_and_let_go() {
+    let server = TestServer::with(|_, config| {
+        config.times.body_idle = Duration::from_millis(100);
+    })
+    .await;
+    server.create("a", TEXT, "").await;
+    let mut conn = begun(&server, "a", ("Content-Length", "100"), "half").await;
+    let answer = conn.answer().await;
+    assert_eq!((answer.status, answer.code()), (408, "body-timeout".into()));
+    assert!(conn.is_ended().await);
+    assert_eq!(server.get(&path("a")).await.text(), "");
+}
+
+#[tokio::test]
+async fn t94_a_sender_that_drips_is_let_go_too() {
+    let server = TestServer::with(|_, config| {
+        config.times.body = Duration::from_millis(300);
+    })
+    .await;
+    server.create("a", TEXT, "").await;
+    let mut conn = begun(&server, "a", ("Content-Length", "1000"), "").await;
+    let (mut read, mut write) = conn.stream.split();
+    let drip = async {
+        while tokio::io::AsyncWriteExt::write_all(&mut write, b".")
+            .await
+            .is_ok()
+        {
+            millrace_env::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let mut first = [0; 12];
+    tokio::select! {
+        biased;
+        read = tokio::io::AsyncReadExt::read_exact(&mut read, &mut first) => read.unwrap(),
+        () = drip => panic!("it is answered first"),
+    };
+    assert_eq!(&first, b"HTTP/1.1 408");
+}
+
+#[tokio::test]
+async fn a_body_too_large_is_refused_before_or_while_it_is_read() {
+    let server = TestServer::with(|engine, _| engine.append_bytes_max = 100_000).await;
+    server.create("a", TEXT, "").await;
+    let announced = begun(&server, "a", ("Content-Length", "100001"), "")
+        .await
+        .answer()
+        .await;
+    assert_eq!(
+        (announced.status, announced.code()),
+        (413, "body-too-large".into())
+    );
+    let mut conn = begun(&server, "a", CHUNKED, "").await;
+    for _ in 0..11 {
+        conn.write(chunk(&"x".repeat(10_000)).as_bytes()).await;
+    }
+    assert_eq!(conn.answer().await.status, 413);
+    assert!(conn.is_ended().await);
+    let exact = "x".repeat(100_000);
+    assert_eq!(
+        server.ask("POST", &path("a"), &[TEXT], &exact).await.status,
+        204
+    );
+    assert_eq!(server.get(&path("a")).await.body.len(), 100_000);
+}
+
+#[tokio::test]
+async fn bodies_beyond_the_budget_are_refused_and_room_comes_back() {
+    let server = TestServer::with(|engine, _| {
+        engine.memory_max = 4 << 20;
+        engine.flush_interval = Duration::from_millis(50);
+    })
+    .await;
+    server.create("a", TEXT, "").await;
+    // A quarter of the memory is for bodies; this one takes nearly all of it and does not come.
+    let hog = begun(&server, "a", ("Content-Length", "1000000"), "half").await;
+    let refused = loop {
+        let answer = server
+            .ask("POST", &path("a"), &[TEXT], "y".repeat(100_000))
+            .await;
+        if answer.status != 204 {
+            break answer;
+        }
+    };
+    assert_eq!((refused.status, refused.code()), (429, "overloaded".into()));
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    drop(hog);
+    let mut again = refused;
+    while again.status == 429 {
+        millrace_env::sleep(Duration::from_millis(20)).await;
+        again = server
+            .ask("POST", &path("a"), &[TEXT], "z".repeat(100_000))
+            .await;
+    }
+    assert_eq!(again.status, 204);
+}
+
+#[tokio::test]
+async fn who_asks_first_is_told_to_go_on() {
+    let server = TestServer::start().await;
+    server.create("a", TEXT, "").await;
+    let expect = ("Expect", "100-continue");
+    let mut conn = server.connect().await;
+    let headers = [TEXT, ("Content-Length", "4"), expect];
+    conn.send("POST", &path("a"), &headers, b"").await;
+    assert_eq!(conn.answer().await.status, 100);
+    conn.write(b"body").await;
+    assert_eq!(conn.answer().await.status, 204);
+    // Who is refused anyway is told before the body is sent.
+    let headers = [TEXT, ("Content-Length", "4"), ("Stream-Seq", ""), expect];
+    conn.send("POST", &path("a"), &headers, b"").await;
+    assert_eq!(conn.answer().await.status, 400);
+}

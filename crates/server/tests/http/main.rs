@@ -1,0 +1,22 @@
+//! The server over real TCP on loopback: what clients send and what they get, byte by byte.
+//!
+//! Each test starts its own server on a free port with a fresh data directory. What only needs a
+//! request and an answer is tested beside the code.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::assigning_clones,
+    clippy::format_collect,
+    clippy::format_push_string,
+    reason = "tests, with helpers that are no tests themselves"
+)]
+
+mod bodies;
+mod connections;
+mod lifecycle;
+mod long_poll;
+mod reads;
+mod refusals;
+mod sse;
+mod support;
+mod verbs;
