@@ -14,11 +14,12 @@
 //!   is no such failure: the next commit tries again.
 //!
 //! Layout: this file (opening, failing, reopening), [`reads`], [`commit`], [`apply`], [`manifest`], [`row`] and
-//! [`tables`] (bytes), [`paged`], [`header`] and [`overlay`] (below `redb`).
+//! [`tables`] (bytes), [`paged`], [`checksums`], [`header`] and [`overlay`] (below `redb`).
 //!
 //! Not here: when to commit (`crate::flush`, `crate::compact`, the engine).
 
 mod apply;
+mod checksums;
 pub(crate) mod commit;
 pub(crate) mod fault;
 mod header;

@@ -2,18 +2,11 @@
 //!
 //! `redb` keeps checksums of its own, but looks at them only when it repairs or is told to check.
 //! Decision 28 wants every read from a file verified, so the pages are stored in groups: one page of
-//! crc32c checksums, then the [`GROUP_PAGES`] pages they belong to.
-//!
-//! Why this is safe across a crash: `redb` copies on write, so a page that a durable commit refers
-//! to is never overwritten, and nor is its checksum's value. Pages and checksums of a new commit
-//! are made durable by the same sync, before the commit's header is. A crash in between leaves
-//! checksums that do not match, of pages that nothing refers to. The one page that is overwritten
-//! in place is the header, page 0; [`super::header`] keeps it.
-//!
-//! A checksum of 0 stands for "never written": such a page reads as zeros or is corrupt.
+//! crc32c checksums, then the pages they belong to.
+//! [`super::checksums`] says why that is safe across a crash. The one page that is overwritten in
+//! place is the header, page 0; [`super::header`] keeps it.
 
 use std::{
-    collections::BTreeSet,
     io,
     ops::Range,
     sync::{
@@ -27,20 +20,13 @@ use redb::StorageBackend;
 
 use super::{
     CATALOG_FILE,
+    checksums::{Checksums, GROUP_PAGES},
     header::{HEADER_BYTES, Header},
 };
 use crate::StoreError;
 
 /// `redb`'s page, and the page of checksums.
 pub(crate) const PAGE_BYTES: u64 = 4096;
-/// How many pages one page of checksums covers: what fits behind its header of 16 bytes.
-pub(crate) const GROUP_PAGES: u64 = (PAGE_BYTES - GROUP_HEADER_BYTES) / 4;
-/// The format of the groups.
-pub(crate) const VERSION: u32 = 1;
-
-const GROUP_HEADER_BYTES: u64 = 16;
-const MAGIC: &[u8; 8] = b"millrcat";
-
 /// What failed in the file below `redb`, as far as it matters for going on.
 #[derive(Clone, Debug)]
 pub(crate) enum FileFault {
@@ -73,14 +59,6 @@ struct Inner {
     abandoned: AtomicBool,
 }
 
-#[derive(Debug, Default)]
-struct Checksums {
-    /// By page, over the whole file.
-    pages: Vec<u32>,
-    /// Groups whose page of checksums is newer than the file's.
-    dirty: BTreeSet<u64>,
-}
-
 impl PagedFile {
     /// Opens the catalog's file below `env` at `path`, and reads its checksums.
     pub(crate) fn open(
@@ -101,11 +79,7 @@ impl PagedFile {
                 "the catalog ({name}) is empty"
             )));
         }
-        let mut pages = Vec::new();
-        for group in 0..pages_in(len).div_ceil(GROUP_PAGES) {
-            pages.extend(read_group(&*file, group)?);
-        }
-        pages.truncate(size(pages_in(len)));
+        let checksums = Checksums::read(&*file, pages_in(len))?;
         let header = match mode {
             OpenMode::CreateNew => Header::new(),
             _ => Header::read(&*file, place_of(0), CATALOG_FILE)?,
@@ -113,10 +87,7 @@ impl PagedFile {
         Ok(Self {
             inner: Arc::new(Inner {
                 file,
-                checksums: Mutex::new(Checksums {
-                    pages,
-                    dirty: BTreeSet::new(),
-                }),
+                checksums: Mutex::new(checksums),
                 header: Mutex::new(header),
                 fault: Mutex::default(),
                 abandoned: AtomicBool::new(false),
@@ -195,8 +166,7 @@ impl PagedFile {
             self.inner.file.read_exact_at(buf, place_of(page))?;
             let checksums = lock(&self.inner.checksums);
             for (number, page_bytes) in (page..).zip(buf.chunks(size(PAGE_BYTES))) {
-                let want = checksums.pages.get(size(number)).copied().unwrap_or(0);
-                if !matches(want, page_bytes) {
+                if !checksums.hold(number, page_bytes) {
                     return Err(io::Error::new(
                         io::ErrorKind::InvalidData,
                         format!("page {number} of {CATALOG_FILE} does not match its checksum"),
@@ -214,7 +184,7 @@ impl PagedFile {
             // self, which nothing refers to any more.
             let mut checksums = lock(&self.inner.checksums);
             for (number, bytes) in (page..).zip(buf.chunks(size(PAGE_BYTES))) {
-                checksums.set(number, checksum(bytes));
+                checksums.set(number, bytes);
             }
             drop(checksums);
             self.inner.file.write_all_at(buf, place_of(page))?;
@@ -226,16 +196,6 @@ impl PagedFile {
         let mut header = lock(&self.inner.header);
         let copies = header.put(size(offset), data)?;
         self.inner.file.write_all_at(&copies, place_of(0))
-    }
-
-    fn write_checksums(&self) -> io::Result<()> {
-        let mut checksums = lock(&self.inner.checksums);
-        while let Some(group) = checksums.dirty.first().copied() {
-            let page = checksums.group(group);
-            self.inner.file.write_all_at(&page, group_place(group))?;
-            checksums.dirty.remove(&group);
-        }
-        Ok(())
     }
 }
 
@@ -271,7 +231,8 @@ impl StorageBackend for PagedFile {
 
     fn sync_data(&self) -> io::Result<()> {
         self.live()?;
-        self.noting_writes("write", self.write_checksums())?;
+        let checksums = lock(&self.inner.checksums).write(&*self.inner.file);
+        self.noting_writes("write", checksums)?;
         self.noting_writes("sync", self.inner.file.sync())
     }
 
@@ -284,95 +245,6 @@ impl StorageBackend for PagedFile {
         };
         self.noting_writes("write", result)
     }
-}
-
-impl Checksums {
-    fn set(&mut self, page: u64, crc: u32) {
-        if self.pages.len() <= size(page) {
-            self.pages.resize(size(page) + 1, 0);
-        }
-        self.pages[size(page)] = crc;
-        self.dirty.insert(page / GROUP_PAGES);
-    }
-
-    /// The file has `pages` pages now. Pages that are cut off are forgotten, so that they read as
-    /// zeros should the file grow again.
-    fn resize(&mut self, pages: u64) {
-        let before = self.pages.len() as u64;
-        self.pages.resize(size(pages), 0);
-        let groups = pages.div_ceil(GROUP_PAGES);
-        if pages < before {
-            self.dirty.retain(|group| *group < groups);
-            if groups > 0 {
-                self.dirty.insert(groups - 1);
-            }
-        }
-        // New groups get their header by the next sync.
-        self.dirty.extend(before.div_ceil(GROUP_PAGES)..groups);
-    }
-
-    /// The page of checksums of a group.
-    fn group(&self, group: u64) -> Vec<u8> {
-        let mut page = Vec::with_capacity(size(PAGE_BYTES));
-        page.extend_from_slice(MAGIC);
-        page.extend_from_slice(&VERSION.to_le_bytes());
-        page.extend_from_slice(&[0; 4]);
-        let pages = self.pages.iter().skip(size(group * GROUP_PAGES));
-        for crc in pages.take(size(GROUP_PAGES)) {
-            page.extend_from_slice(&crc.to_le_bytes());
-        }
-        page.resize(size(PAGE_BYTES), 0);
-        page
-    }
-}
-
-/// The checksums of one group.
-fn read_group(file: &dyn File, group: u64) -> Result<Vec<u32>, StoreError> {
-    let mut page = vec![0; size(PAGE_BYTES)];
-    file.read_exact_at(&mut page, group_place(group))
-        .map_err(|error| StoreError::io("read the catalog", &error))?;
-    let (header, checksums) = page.split_at(size(GROUP_HEADER_BYTES));
-    let zeros = page.iter().all(|byte| *byte == 0);
-    // The file grew, and the power went before anything of that was synced: nothing refers to it.
-    if !zeros || group == 0 {
-        check_group_header(header, group)?;
-    }
-    let checksums = checksums.as_chunks::<4>().0.iter();
-    Ok(checksums.map(|crc| u32::from_le_bytes(*crc)).collect())
-}
-
-fn check_group_header(header: &[u8], group: u64) -> Result<(), StoreError> {
-    let fault = || {
-        StoreError::corrupt(format!(
-            "{CATALOG_FILE}: the header of the checksums of group {group} is damaged"
-        ))
-    };
-    let (magic, rest) = header.split_at(MAGIC.len());
-    let version = rest
-        .first_chunk::<4>()
-        .map(|bytes| u32::from_le_bytes(*bytes));
-    match version {
-        Some(found) if magic == MAGIC && found > VERSION && rest[4..] == [0; 4] => {
-            Err(StoreError::Newer {
-                found,
-                known: VERSION,
-            })
-        }
-        Some(VERSION) if magic == MAGIC && rest[4..] == [0; 4] => Ok(()),
-        _ => Err(fault()),
-    }
-}
-
-/// A page's checksum; never 0, which stands for a page that was not written.
-pub(crate) fn checksum(page: &[u8]) -> u32 {
-    crc32c::crc32c(page).max(1)
-}
-
-fn matches(want: u32, page: &[u8]) -> bool {
-    if want == 0 {
-        return page.iter().all(|byte| *byte == 0);
-    }
-    checksum(page) == want
 }
 
 /// How many of `redb`'s pages a file of `len` bytes holds.
@@ -389,7 +261,7 @@ fn place_of(page: u64) -> u64 {
 }
 
 /// Where a group stands in the file.
-fn group_place(group: u64) -> u64 {
+pub(super) fn group_place(group: u64) -> u64 {
     group * (GROUP_PAGES + 1) * PAGE_BYTES
 }
 
@@ -431,7 +303,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// A length in memory; targets are 64-bit.
-fn size(len: u64) -> usize {
+pub(super) fn size(len: u64) -> usize {
     usize::try_from(len).expect("a 64-bit target")
 }
 
