@@ -69,7 +69,7 @@ fn follow_pages(
         let query = format!("?offset={}{mode}{cursor}", place.token);
         let (response, _) = caller.insist(&Request::new("GET", &live.name, &query))?;
         if matches!(response.head.status, 404 | 410) {
-            caller.gone(live, response.head.status);
+            caller.gone(live, &place, &response.head);
             return Ok(());
         }
         let Some((_, next)) = caller.take(live, &place, &response) else {
@@ -113,7 +113,7 @@ fn follow_events(
         match head.status {
             200 => {}
             404 | 410 => {
-                caller.gone(live, head.status);
+                caller.gone(live, &place, &head);
                 return Ok(());
             }
             429 | 503 => continue,

@@ -12,7 +12,7 @@ use std::{
 };
 
 use crate::{
-    http::{Connection, Request, Response, is_timeout},
+    http::{Connection, Head, Request, Response, is_timeout},
     message::Kind,
     monitor::{Id, Mark, Monitor, Whole},
     server::Server,
@@ -256,7 +256,7 @@ impl<'a> Caller<'a> {
             let query = format!("?offset={}", place.token);
             let (response, _) = self.insist(&Request::new("GET", &live.name, &query))?;
             if matches!(response.head.status, 404 | 410) {
-                self.gone(live, response.head.status);
+                self.gone(live, &place, &response.head);
                 return Ok(None);
             }
             let Some((wire, next)) = self.take(live, &place, &response) else {
@@ -315,10 +315,14 @@ impl<'a> Caller<'a> {
     }
 
     /// A stream was said to be gone: only if somebody deleted it.
-    pub fn gone(&self, live: &Live, status: u16) {
+    pub fn gone(&self, live: &Live, place: &Mark, head: &Head) {
         let mut monitor = self.world.monitor();
         if monitor.lives(live.id) {
-            monitor.violation(format!("{} is {status}, and nobody deleted it", live.name));
+            let (status, earliest) = (head.status, head.header("stream-earliest-offset"));
+            monitor.violation(format!(
+                "{} from {} is {status}, and nobody deleted it; earliest offset {earliest:?}",
+                live.name, place.token
+            ));
         }
     }
 
