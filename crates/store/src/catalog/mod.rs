@@ -1,7 +1,7 @@
 //! The catalog: which streams there are, where their bytes lie, and up to where the logs are in it.
 //!
 //! One file for all shards, written only by whole durable commits (a flush, a compaction, a change
-//! of the manifest), read at any time. It is `redb` on top of [`paged`], so that every read is
+//! of the manifest), read at any time. It is `redb` on top of `paged`, so that every read is
 //! verified; ADR 2 says why and what was measured.
 //!
 //! INVARIANTS:
@@ -13,8 +13,8 @@
 //! - After a failed write or sync nothing more is written until a restart; reads go on. A full disk
 //!   is no such failure: the next commit tries again.
 //!
-//! Layout: this file (opening, failing, reopening), [`reads`], [`commit`], [`apply`], [`manifest`], [`row`] and
-//! [`tables`] (bytes), [`paged`], [`checksums`], [`header`] and [`overlay`] (below `redb`).
+//! Layout: this file (opening, failing, reopening), `reads`, `commit`, `apply`, `manifest`, `row` and
+//! `tables` (bytes), `paged`, `checksums`, `header` and `overlay` (below `redb`).
 //!
 //! Not here: when to commit (`crate::flush`, `crate::compact`, the engine).
 

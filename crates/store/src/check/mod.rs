@@ -3,8 +3,8 @@
 //! Changes nothing, not even what the next start would. A finding says where, what, and what to do;
 //! an error of a file never keeps the others from being looked at.
 //!
-//! Layout: this file (findings, the order of things), [`catalog`] (the tables among themselves),
-//! [`segments`] (every segment file, and the catalog's extents against it), [`logs`], [`files`]
+//! Layout: this file (findings, the order of things), `catalog` (the tables among themselves),
+//! `segments` (every segment file, and the catalog's extents against it), `logs`, `files`
 //! (what is in the directories).
 //!
 //! Not here: putting things right.

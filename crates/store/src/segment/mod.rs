@@ -8,9 +8,9 @@
 //! INVARIANT: every byte that is read passes the checksum of its block first, and a read gives
 //! exactly the bytes asked for or an error, never fewer and never others.
 //!
-//! Layout: [`format`] (header, directory, footer, trailer), [`index`] (the messages of an extent),
-//! [`writer`], [`file`] (verified reads of one open file), [`registry`] (which files are open, and
-//! when one may be deleted), [`read`] (what a pinned segment answers), [`cleanup`] (what a start does).
+//! Layout: `format` (header, directory, footer, trailer), `index` (the messages of an extent),
+//! `writer`, `file` (verified reads of one open file), `registry` (which files are open, and
+//! when one may be deleted), `read` (what a pinned segment answers), `cleanup` (what a start does).
 //!
 //! Not here: which extents a stream consists of (`crate::catalog`), what goes into a segment
 //! (`crate::flush`, `crate::compact`).
