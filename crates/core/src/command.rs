@@ -27,7 +27,7 @@ pub struct Create {
 }
 
 /// The normalised request of a creation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CreateSpec {
     /// The content type, where one was sent.
     pub content_type: Option<ContentType>,
@@ -93,7 +93,7 @@ pub struct ForkSource {
 }
 
 /// POST: append, close, or both.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Append {
     /// The body, already framed for `content_type`.
     pub body: Body,
@@ -109,9 +109,10 @@ pub struct Append {
 
 /// A request's body. JSON is judged before the shard, but closure wins over its 400, so the
 /// verdict travels with the command.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Body {
     /// No bytes.
+    #[default]
     Empty,
     /// Bytes framed for the request's content type; never empty.
     Framed(Payload),

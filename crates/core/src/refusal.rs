@@ -1,6 +1,8 @@
 //! Why a command was not carried out. A refusal is a value, not an error: `millrace-wire` maps each
 //! to a status and headers in one table.
 
+use std::fmt;
+
 use crate::{command::BodyFault, offset::Offset};
 
 /// Why not.
@@ -78,3 +80,13 @@ pub enum Refusal {
     /// A defect of the server; nothing was changed.
     Internal,
 }
+
+/// For programs that embed the engine and pass refusals on as errors; what clients of the server are
+/// told is `millrace-wire`'s table.
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "refused: {self:?}")
+    }
+}
+
+impl std::error::Error for Refusal {}

@@ -31,6 +31,11 @@ use crate::{
     handlers,
 };
 
+/// Whether the process lives.
+const HEALTH: &str = "/health";
+/// Whether it takes work.
+const READY: &str = "/ready";
+
 /// Where a path leads.
 #[derive(Debug, PartialEq, Eq)]
 enum Route {
@@ -43,8 +48,8 @@ enum Route {
 impl Route {
     fn parse(path: &str) -> Result<Self, Problem> {
         match path {
-            "/health" => Ok(Self::Health),
-            "/ready" => Ok(Self::Ready),
+            HEALTH => Ok(Self::Health),
+            READY => Ok(Self::Ready),
             path::LISTING => Ok(Self::Listing),
             _ => match path::stream_name(path) {
                 Some(name) => Ok(Self::Stream(name?)),
@@ -187,7 +192,8 @@ fn finish(app: &App, request: &HeaderMap, answer: &mut Answer, id: HeaderValue) 
 fn log(head: &Parts, answer: &Answer, id: &HeaderValue, took: std::time::Duration) {
     let (method, path, status) = (&head.method, head.uri.path(), answer.status().as_u16());
     let id = id.to_str().unwrap_or_default();
-    if answer.status().is_server_error() {
+    // Whoever asks `/ready` wants to hear "no" too.
+    if answer.status().is_server_error() && path != READY {
         tracing::warn!(%method, path, status, request = id, ?took, "request failed");
     } else {
         tracing::debug!(%method, path, status, request = id, ?took, "request");

@@ -81,6 +81,9 @@ impl Source for PageSource {
                 }
                 Some(Err(refusal)) => {
                     tracing::error!(?refusal, "a page broke off while it was sent");
+                    // What was read before leaves the connection's buffer first: the client sees an
+                    // answer that breaks off, not a connection that was never answered.
+                    tokio::task::yield_now().await;
                     return Some(Err(Broken("stored bytes cannot be read")));
                 }
                 None if self.is_closed => return None,

@@ -173,3 +173,54 @@ async fn t94_half_a_head_is_let_go_soon() {
     })
     .await;
 }
+
+/// A body without end that counts what is taken of it.
+struct Endless(Rc<Cell<u64>>);
+
+impl http_body::Body for Endless {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
+        self.0.set(self.0.get() + 1);
+        assert!(self.0.get() < 1000, "it is made for nobody");
+        let piece = Bytes::from_static(&[b'x'; 64 << 10]);
+        std::task::Poll::Ready(Some(Ok(http_body::Frame::data(piece))))
+    }
+}
+
+struct Flood(Rc<Cell<u64>>);
+
+impl Service for Flood {
+    type Body = Endless;
+
+    async fn answer(self: Rc<Self>, _request: Request<Incoming>) -> Response<Endless> {
+        Response::new(Endless(Rc::clone(&self.0)))
+    }
+}
+
+/// What a client does not take is not made, even while it has begun another request.
+#[tokio::test(start_paused = true)]
+async fn t58_a_deaf_client_is_not_read_ahead_for_and_let_go() {
+    local(async {
+        let taken = Rc::new(Cell::new(0));
+        let protocol = Rc::new(Protocol::new(Times::default()));
+        let (mut client, server) = duplex(64 << 10);
+        let flood = Rc::new(Flood(Rc::clone(&taken)));
+        let draining = watch::Sender::new(false);
+        let serve = {
+            let (protocol, draining) = (Rc::clone(&protocol), draining.subscribe());
+            async move { protocol.serve(server, flood, draining).await }
+        };
+        let served = tokio::task::spawn_local(serve);
+        get(&mut client, "/").await;
+        client.write_all(b"GET /next").await.unwrap();
+        let ((), took) = elapsed(async { served.await.unwrap() }).await;
+        assert!(taken.get() <= 5, "{} pieces were made", taken.get());
+        assert!(took >= Times::default().write && took < Times::default().write * 2);
+    })
+    .await;
+}
