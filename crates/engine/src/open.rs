@@ -19,7 +19,7 @@ use crate::{
     budget::Budget,
     engine::{Engine, ShardHandle, Shared},
     options::{Durability, Options},
-    shard::{CoreOptions, FlushDone, INBOX_MAX, Peer, ShardCore, task::Shard},
+    shard::{CoreOptions, FlushDone, INBOX_MAX, Peer, ShardCore, keep_reserve, task::Shard},
     status::ShardStatus,
 };
 
@@ -88,6 +88,7 @@ pub fn open(env: Env, options: Options) -> Result<Opened, OpenError> {
         })?;
     let base = Base::open(env, options)?;
     let recovered = recover(&base)?;
+    keep_reserve(&base.env, base.options.reserve_bytes);
     Ok(assemble(base, recovered, lock))
 }
 

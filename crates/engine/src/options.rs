@@ -30,6 +30,8 @@ pub struct Options {
     pub read_bytes_max: u64,
     /// The size of a write-ahead log segment, in bytes.
     pub wal_segment_bytes: u64,
+    /// How many bytes of disk are kept back, so that deletions can be committed on a full one.
+    pub reserve_bytes: u64,
     /// How many bytes that are only in the log and in memory make a shard flush.
     pub flush_bytes: u64,
     /// How many changed streams make a shard flush.
@@ -52,6 +54,7 @@ impl Options {
             append_bytes_max: APPEND_BYTES_MAX_DEFAULT,
             read_bytes_max: READ_BYTES_MAX_DEFAULT,
             wal_segment_bytes: 64 << 20,
+            reserve_bytes: millrace_store::reserve::RESERVE_BYTES,
             flush_bytes: (memory_max / 8).clamp(1 << 20, 256 << 20),
             flush_streams: 100_000,
             flush_interval: Duration::from_secs(30),
@@ -65,8 +68,9 @@ impl Options {
         self.memory_max / 4
     }
 
-    /// The catalog's page cache: an eighth of the budget, at most 1 GiB.
+    /// The catalog's page cache: a part of the budget that the operating system's own cache makes up
+    /// for. The catalog takes up to about twice that.
     pub fn catalog_cache_bytes(&self) -> u64 {
-        (self.memory_max / 8).min(1 << 30)
+        (self.memory_max / 32).min(64 << 20)
     }
 }

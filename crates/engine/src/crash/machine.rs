@@ -39,6 +39,7 @@ pub(super) fn small_options(shards: u16) -> Options {
     Options {
         shards,
         wal_segment_bytes: 16 << 10,
+        reserve_bytes: 256 << 10,
         flush_bytes: 8 << 10,
         flush_interval: Duration::from_secs(1),
         idle_after: Duration::ZERO,

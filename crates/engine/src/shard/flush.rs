@@ -30,13 +30,25 @@ pub(crate) struct FlushStart {
     options: FlushOptions,
     /// In unsafe mode: the log is made durable before the catalog says that it was.
     sync: Option<WalSync>,
+    reserve_bytes: u64,
+}
+
+/// Keeps space back for deletions on a full disk. Where that fails, they wait for space like all else.
+pub(crate) fn keep_reserve(env: &Env, bytes: u64) {
+    if let Err(error) = millrace_store::reserve::keep(env, bytes) {
+        tracing::warn!(%error, "no space could be kept back");
+    }
 }
 
 impl FlushStart {
     /// Carries it out. Blocking.
     pub(crate) fn run(self, env: &Env, segments: &Segments, catalog: &Catalog) -> FlushDone {
         let synced = self.sync.map_or(Ok(()), WalSync::run);
-        FlushDone(synced.and_then(|()| self.job.run(env, segments, catalog, &self.options)))
+        let done = synced.and_then(|()| self.job.run(env, segments, catalog, &self.options));
+        if done.is_ok() {
+            keep_reserve(env, self.reserve_bytes);
+        }
+        FlushDone(done)
     }
 }
 
@@ -105,6 +117,7 @@ impl ShardCore {
             job,
             options: FlushOptions::default(),
             sync: log.map(Wal::sync_handle),
+            reserve_bytes: self.config.options.reserve_bytes,
         })
     }
 

@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 
 pub(crate) use self::{
     core::{CoreOptions, ShardCore},
-    flush::{FlushDone, FlushStart},
+    flush::{FlushDone, FlushStart, keep_reserve},
     turn::Turn,
 };
 use crate::{budget::Permit, live::Live};

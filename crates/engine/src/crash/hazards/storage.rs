@@ -65,16 +65,27 @@ fn t14_t24_a_full_disk_refuses_acknowledges_nothing_and_recovers_by_itself() {
 }
 
 #[test]
-fn t07b_deleting_works_on_a_full_disk() {
+fn t24_deleting_works_on_a_full_disk_and_gives_its_space_back() {
     let mut bench = Bench::new(77);
-    bench.create("a", b"0");
+    bench.create("a", &vec![b'x'; 300 << 10]);
+    bench.create("b", b"0");
     bench.at().flush().expect("it flushes");
     bench.disk.set_capacity(Some(bench.disk.used()));
     let body = vec![b'x'; 3000];
-    while bench.append("a", &body).is_ok() {}
+    while bench.append("b", &body).is_ok() {}
+    let full = bench.disk.used();
     bench
         .delete("a")
         .expect("space is kept for what frees space");
+    bench.at().flush().expect("its commit finds space");
+    assert!(
+        bench.disk.used() + (200 << 10) < full,
+        "the bytes are given back"
+    );
+    bench.clock.advance(Duration::from_secs(5));
+    bench
+        .append("b", &body)
+        .expect("writes resume by themselves");
     bench.disk.set_capacity(None);
     bench.crash();
     assert_eq!(bench.bytes("a"), None);
