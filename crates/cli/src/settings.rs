@@ -104,7 +104,9 @@ fn shutdown(args: &ServeArgs) -> Result<Duration, Failure> {
 }
 
 fn engine(args: &ServeArgs, around: &Surroundings) -> Result<Options, Failure> {
-    let memory_max = args.memory_max.unwrap_or(around.memory / 2);
+    // Whole mebibytes, which are easier to read.
+    let half = (around.memory / 2) & !((1 << 20) - 1);
+    let memory_max = args.memory_max.unwrap_or(half);
     let memory_max = bytes("--memory-max", memory_max, 32 << 20, 1 << 50)?;
     let shards = match args.shards {
         Some(shards @ 1..=256) => shards,

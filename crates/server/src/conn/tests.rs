@@ -187,7 +187,7 @@ impl http_body::Body for Endless {
     ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
         self.0.set(self.0.get() + 1);
         assert!(self.0.get() < 1000, "it is made for nobody");
-        let piece = Bytes::from_static(&[b'x'; 64 << 10]);
+        let piece = Bytes::from(vec![b'x'; 64 << 10]);
         std::task::Poll::Ready(Some(Ok(http_body::Frame::data(piece))))
     }
 }
