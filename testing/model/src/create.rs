@@ -34,13 +34,16 @@ impl Model {
             Lifetime::Ttl(seconds) => Some(self.now + seconds * 1000),
             Lifetime::Unlimited => None,
         };
+        let writer = self.new_writer();
+        let inherited = copy.as_ref().filter(|copy| !copy.messages.is_empty());
         let mut stream = Stream {
+            starter: inherited.map_or(writer, |copy| copy.starter),
             spec: spec.clone(),
             content_type,
             lifetime,
             branch: copy.as_ref().map(|copy| copy.branch.clone()),
             messages: copy.map(|copy| copy.messages).unwrap_or_default(),
-            writer: self.new_writer(),
+            writer,
             closed: Closed::No,
             last_seq: None,
             producers: BTreeMap::new(),
@@ -67,6 +70,7 @@ impl Model {
         let anchor = source.anchor(fork.anchor)?;
         let until = source.past_anchor(anchor, fork.sub_offset)?;
         Ok(Copy {
+            starter: source.starter,
             content_type: source.content_type.clone(),
             lifetime: source.lifetime,
             branch: Branch {
@@ -79,6 +83,7 @@ impl Model {
 }
 
 struct Copy {
+    starter: u64,
     content_type: ContentType,
     lifetime: Lifetime,
     branch: Branch,

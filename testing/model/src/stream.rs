@@ -19,6 +19,8 @@ pub struct Stream {
     /// Where it was copied from.
     pub(crate) branch: Option<Branch>,
     pub(crate) messages: Vec<Message>,
+    /// Whose token position 0 has, for good: nothing can be lost before it.
+    pub(crate) starter: u64,
     /// Who writes what comes next.
     pub(crate) writer: u64,
     pub(crate) closed: Closed,
@@ -108,16 +110,15 @@ impl Stream {
         self.offset_at(0)
     }
 
-    /// The offset of a position: with the writer of the byte before it, or of the first byte.
+    /// The offset of a position: with the writer of the byte before it, or who began the stream.
     ///
     /// # Panics
     /// When it lies past the tail.
     pub fn offset_at(&self, position: u64) -> Offset {
-        let holds = |end: u64| end >= position.max(1);
-        let first_end = self.ends().into_iter().position(holds);
+        let first_end = self.ends().into_iter().position(|end| end >= position);
         let writer = match first_end {
+            _ if position == 0 => self.starter,
             Some(index) => self.messages[index].writer,
-            None if position == 0 => self.writer,
             None => panic!("{position} lies past the tail"),
         };
         Offset {

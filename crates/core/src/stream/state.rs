@@ -96,8 +96,7 @@ pub struct ProducerState {
     pub used_at: Timestamp,
 }
 
-/// Which generation wrote which positions: never empty, both numbers strictly increasing, the first
-/// at position 0.
+/// Which generation wrote which positions: never empty, increasing, the first at position 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Generations(Arc<[GenerationStart]>);
 
@@ -113,9 +112,13 @@ impl Generations {
 
     /// Whether a list may stand in a stream.
     pub fn is_valid(list: &[GenerationStart]) -> bool {
+        // The first two may both begin at 0: nothing can be lost before position 0, so its token
+        // stays the first one's when a stream is raised before its first byte.
+        let later = list.get(1..).unwrap_or_default();
         list.first()
             .is_some_and(|first| first.from == StreamPos::ZERO)
-            && list.is_sorted_by(|a, b| a.generation < b.generation && a.from < b.from)
+            && list.is_sorted_by(|a, b| a.generation < b.generation)
+            && later.is_sorted_by(|a, b| a.from < b.from)
     }
 
     /// The list.
@@ -139,34 +142,33 @@ impl Generations {
 
     /// The list as of `position`, for a fork that goes on from there under `own`.
     pub fn forked(&self, position: StreamPos, own: Generation) -> Arc<[GenerationStart]> {
-        raised(
-            self.0
-                .iter()
-                .copied()
-                .take_while(|start| start.from < position),
-            position,
-            own,
-        )
+        self.followed(0, position, own)
     }
 
-    /// The list after `generation` starts at `position`; a generation that wrote nothing goes.
+    /// The list after `generation` starts at `position`; a later one than the first that wrote
+    /// nothing goes. The token of position 0 stays what it is.
     ///
     /// # Panics
     /// When `generation` is not above those that stay.
     #[must_use]
     pub fn raised(&self, position: StreamPos, generation: Generation) -> Self {
-        Self::new(self.forked(position, generation))
+        Self::new(self.followed(1, position, generation))
     }
-}
 
-fn raised(
-    before: impl Iterator<Item = GenerationStart>,
-    from: StreamPos,
-    generation: Generation,
-) -> Arc<[GenerationStart]> {
-    before
-        .chain([GenerationStart { generation, from }])
-        .collect()
+    /// The first `kept` entries and those that wrote anything before `from`, then `generation`.
+    fn followed(
+        &self,
+        kept: usize,
+        from: StreamPos,
+        generation: Generation,
+    ) -> Arc<[GenerationStart]> {
+        let wrote = self.0.iter().enumerate();
+        let wrote = wrote.take_while(|(at, start)| *at < kept || start.from < from);
+        let wrote = wrote.map(|(_, start)| *start);
+        wrote
+            .chain([GenerationStart { generation, from }])
+            .collect()
+    }
 }
 
 impl StreamState {

@@ -18,14 +18,15 @@ fn generations(starts: &[(u64, u64)]) -> Generations {
 
 #[test]
 fn lists_start_at_zero_and_grow_in_both_numbers() {
-    let rows: [(&[(u64, u64)], bool); 8] = [
+    let rows: [(&[(u64, u64)], bool); 9] = [
         (&[(1, 0)], true),
         (&[(0, 0), (5, 1), (6, 9)], true),
         (&[], false),
         (&[(1, 1)], false),
         (&[(1, 0), (1, 5)], false),
         (&[(2, 0), (1, 5)], false),
-        (&[(1, 0), (2, 0)], false),
+        (&[(1, 0), (2, 0)], true),
+        (&[(1, 0), (2, 0), (3, 0)], false),
         (&[(1, 0), (2, 5), (3, 4)], false),
     ];
     for (starts, valid) in rows {
@@ -85,7 +86,18 @@ fn a_raise_starts_at_the_tail_and_replaces_what_wrote_nothing() {
     };
     check(&[(1, 0)], 5, &[(1, 0), (7, 5)]);
     check(&[(1, 0), (3, 5)], 5, &[(1, 0), (7, 5)]);
-    check(&[(1, 0)], 0, &[(7, 0)]);
+    check(&[(1, 0), (3, 0)], 5, &[(1, 0), (3, 0), (7, 5)]);
+}
+
+#[test]
+fn a_raise_before_the_first_byte_keeps_the_token_of_the_start() {
+    let raised = generations(&[(1, 0)]).raised(StreamPos(0), Generation(3));
+    assert_eq!(raised.as_slice(), list(&[(1, 0), (3, 0)]));
+    let again = raised.raised(StreamPos(0), Generation(7));
+    assert_eq!(again.as_slice(), list(&[(1, 0), (7, 0)]));
+    assert_eq!(again.offset_at(StreamPos(0)), at(1, 0));
+    assert_eq!(again.offset_at(StreamPos(1)), at(7, 1));
+    assert_eq!(again.current(), Generation(7));
 }
 
 #[test]

@@ -183,3 +183,19 @@ fn memory_mode_takes_a_new_generation_after_an_unclean_stop() {
     );
     assert!(state.tail_offset().generation > kept.tail.generation);
 }
+
+#[test]
+fn the_token_of_an_empty_streams_start_survives_an_unclean_stop_in_memory_mode() {
+    let mut options = small_options(1);
+    options.durability = Durability::Memory;
+    let mut bench = Bench::with(2, options);
+    bench.create("a", b"");
+    bench.at().flush().expect("it flushes");
+    let start = bench.at().find(&name("a")).expect("it is there").tail;
+    for _ in 0..2 {
+        bench.crash();
+        bench.append("a", b"x").expect("it is appended");
+        let state = bench.at().state(&name("a")).expect("it is there");
+        assert!(state.owns(start), "nothing can be lost before the start");
+    }
+}
