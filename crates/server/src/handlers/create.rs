@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{HeaderMap, header, request::Parts, uri::Authority};
 use http_body::Body;
 use millrace_core::{ContentType, CreateSpec, StreamName};
-use millrace_engine::Engine;
+use millrace_engine::{Engine, NewStream};
 use millrace_wire::{CreateHead, Problem, frame, outcome};
 
 use crate::{
@@ -32,10 +32,14 @@ where
         None
     };
     let content_type = request.spec.content_type.as_ref().or(inherited.as_ref());
-    let body = frame(content_type, intake.bytes);
-    let outcome = engine
-        .create(name.clone(), request.spec, body, intake.permit)
-        .await?;
+    let new = NewStream {
+        name: name.clone(),
+        framed_for: content_type.cloned().unwrap_or_default().kind(),
+        body: frame(content_type, intake.bytes),
+        spec: request.spec,
+        permit: intake.permit,
+    };
+    let outcome = engine.create(new).await?;
     let origin = origin(app, head);
     Ok(answer::empty(outcome::put(&outcome, &origin, &name)))
 }

@@ -42,7 +42,12 @@ async fn t62_live_readers_end_with_an_offset_that_goes_on_after_a_restart() {
     };
     let (directory, ()) = tokio::join!(stop, ends);
     let server = TestServer::on(directory, |_, _| {}).await;
+    // T64d: what is on disk alone is sent, and then what comes.
+    let mut follower = server.follow("a", "-1").await;
+    assert_eq!(follower.data().await, "[1]");
+    follower.control().await;
     server.append("a", JSON, "[2]").await;
+    assert_eq!(follower.data().await, "[2]");
     let read = server.get(&path(&format!("a?offset={tail}"))).await;
     assert_eq!(read.text(), "[2]");
     server.stop().await;

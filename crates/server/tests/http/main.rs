@@ -15,6 +15,7 @@ mod bodies;
 mod connections;
 mod lifecycle;
 mod long_poll;
+mod races;
 mod reads;
 mod refusals;
 mod sse;

@@ -83,6 +83,32 @@ async fn t49_the_answer_says_that_the_connection_ends_and_it_ends_well() {
 }
 
 #[tokio::test]
+async fn t51_everything_is_sent_before_the_end_is_told() {
+    let server = TestServer::start().await;
+    let messages: Vec<String> = (0..60)
+        .map(|n| format!("\"{n}{}\"", "m".repeat(9000)))
+        .collect();
+    let sent = format!("[{}]", messages.join(","));
+    server.ask("PUT", &path("a"), &[JSON, CLOSE], &sent).await;
+    let mut follower = server.follow("a", "-1").await;
+    let mut events = follower.rest().await;
+    let end = events.pop().unwrap().control();
+    assert_eq!(end["streamClosed"], true);
+    let data = events.iter().filter(|event| event.kind == "data");
+    let read: Vec<String> = data
+        .map(|event| event.data[1..event.data.len() - 1].to_owned())
+        .collect();
+    assert!(read.len() > 5, "T64f: not all of it at once");
+    assert_eq!(read.join(","), messages.join(","));
+    let controls = events.iter().filter(|event| event.kind == "control");
+    assert!(
+        controls
+            .into_iter()
+            .all(|event| event.control().get("streamClosed").is_none())
+    );
+}
+
+#[tokio::test]
 async fn t52_every_event_of_bytes_decodes_on_its_own() {
     let server = TestServer::start().await;
     let content: Vec<u8> = (0..200_000_u32)
