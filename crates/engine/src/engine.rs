@@ -9,8 +9,8 @@
 use std::sync::Arc;
 
 use millrace_core::{
-    Append, Body, Create, CreateSpec, ForkSource, Refusal, ShardId, StreamId, StreamName,
-    Timestamp,
+    Append, Body, ContentKind, Create, CreateSpec, ForkSource, Refusal, ShardId, StreamId,
+    StreamName, Timestamp,
     slot::{shard_of, slot_of},
     stream::Outcome,
 };
@@ -33,6 +33,35 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Engine {
     pub(crate) shared: Arc<Shared>,
+}
+
+/// A stream to be created.
+#[derive(Debug)]
+pub struct NewStream {
+    /// Its name.
+    pub name: StreamName,
+    /// What is asked for.
+    pub spec: CreateSpec,
+    /// Its first content.
+    pub body: Body,
+    /// What kind of content the body was framed for: of a fork that names no type, its source's.
+    pub framed_for: ContentKind,
+    /// The memory of the body.
+    pub permit: Option<Permit>,
+}
+
+impl NewStream {
+    /// A stream whose body is framed for the type that `spec` names, else for the default one.
+    pub fn new(name: StreamName, spec: CreateSpec, body: Body) -> Self {
+        let content_type = spec.content_type.clone().unwrap_or_default();
+        Self {
+            framed_for: content_type.kind(),
+            name,
+            spec,
+            body,
+            permit: None,
+        }
+    }
 }
 
 /// What all cores share.
@@ -90,14 +119,21 @@ impl Stopping {
 
 impl Engine {
     /// Creates a stream with its first content, or finds it as it was asked for.
-    pub async fn create(
-        &self,
-        name: StreamName,
-        spec: CreateSpec,
-        body: Body,
-        permit: Option<Permit>,
-    ) -> Result<Outcome, Refusal> {
+    pub async fn create(&self, new: NewStream) -> Result<Outcome, Refusal> {
+        let NewStream {
+            name,
+            spec,
+            body,
+            framed_for,
+            permit,
+        } = new;
         let source = self.fork_source(&name, &spec).await?;
+        let inherited = source.as_ref().filter(|_| spec.content_type.is_none());
+        let framed = matches!(body, Body::Framed(_));
+        if framed && inherited.is_some_and(|source| source.content_type.kind() != framed_for) {
+            // The source was replaced by one of another type since the body was framed for it.
+            return Err(Refusal::Unavailable);
+        }
         let shard = self.shared.shard_of_name(&name);
         let create = Box::new(Create {
             name,

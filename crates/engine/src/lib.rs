@@ -26,7 +26,7 @@ pub mod status;
 mod stream;
 
 pub use budget::Permit;
-pub use engine::{Engine, Stopping};
+pub use engine::{Engine, NewStream, Stopping};
 pub use frames::{FrameCache, FrameKey};
 pub use list::Listed;
 pub use open::{OpenError, Opened, open};

@@ -14,7 +14,7 @@ use millrace_core::{
     Append, Body, ContentType, CreateSpec, ForkAnchor, ForkRequest, Lifetime, Payload, Refusal,
     StreamName, stream::Outcome,
 };
-use millrace_engine::{Changed, Engine, From, Opened, Options, open};
+use millrace_engine::{Changed, Engine, From, NewStream, Opened, Options, open};
 use millrace_env::{Clock, Env, Rng, SimClock, SimDisk};
 
 /// Runs `test` against an engine with two shards, both on this thread.
@@ -75,7 +75,7 @@ fn spec(content_type: Option<ContentType>) -> CreateSpec {
 
 async fn create(engine: &Engine, text: &str, content_type: Option<ContentType>) {
     let created = engine
-        .create(name(text), spec(content_type), Body::Empty, None)
+        .create(NewStream::new(name(text), spec(content_type), Body::Empty))
         .await;
     assert!(matches!(created, Ok(Outcome::Created(_))), "{created:?}");
 }
@@ -250,7 +250,7 @@ fn forks_across_shards_read_through_hot_and_sealed_bytes() {
                     ..spec(None)
                 };
                 let fork = name(&format!("f{}", depth + 1));
-                let forked = engine.create(fork, spec, Body::Empty, None).await;
+                let forked = engine.create(NewStream::new(fork, spec, Body::Empty)).await;
                 assert!(matches!(forked, Ok(Outcome::Created(_))), "{forked:?}");
             }
             for bytes_max in [1, 2, 5, 1000] {

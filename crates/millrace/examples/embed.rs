@@ -6,8 +6,8 @@
 use std::{error::Error, path::Path};
 
 use millrace::{
-    Append, Body, Changed, ContentType, CreateSpec, Engine, From, Millrace, Options, ProducerClaim,
-    ProducerId, Refusal, StreamName, frame,
+    Append, Body, Changed, ContentType, CreateSpec, Engine, From, Millrace, NewStream, Options,
+    ProducerClaim, ProducerId, Refusal, StreamName, frame,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -29,7 +29,7 @@ pub fn run(dir: &Path) -> Result<Vec<u8>, Box<dyn Error>> {
     let seen = millrace.block_on(async {
         // Creating again finds the stream that is there, as long as it is open.
         millrace
-            .create(name.clone(), spec, Body::Empty, None)
+            .create(NewStream::new(name.clone(), spec, Body::Empty))
             .await?;
         // A permit bounds memory: take it before holding a large body.
         let (worked, seen) = tokio::join!(job(&millrace, &name), watch(&millrace, &name));

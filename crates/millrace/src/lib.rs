@@ -7,7 +7,7 @@
 //!
 //! ```
 //! use millrace::{
-//!     Append, ContentType, CreateSpec, From, Millrace, Options, StreamName, frame,
+//!     Append, ContentType, CreateSpec, From, Millrace, NewStream, Options, StreamName, frame,
 //! };
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -16,7 +16,7 @@
 //! let name = StreamName::new("greetings")?;
 //! let read = millrace.block_on(async {
 //!     let hello = frame(None, "hello ".into());
-//!     millrace.create(name.clone(), CreateSpec::default(), hello, None).await?;
+//!     millrace.create(NewStream::new(name.clone(), CreateSpec::default(), hello)).await?;
 //!     let content_type = ContentType::default();
 //!     let world = Append {
 //!         body: frame(Some(&content_type), "world".into()),
@@ -49,8 +49,8 @@ pub use millrace_core::{
     stream::{Outcome, decide::Summary},
 };
 pub use millrace_engine::{
-    Batch, Changed, Durability, Engine, From, Head, Listed, OpenError, Options, Permit, Reader,
-    Status, Stopping, Stream,
+    Batch, Changed, Durability, Engine, From, Head, Listed, NewStream, OpenError, Options, Permit,
+    Reader, Status, Stopping, Stream,
 };
 pub use millrace_env::Env;
 pub use millrace_wire::{OffsetArg, Token, frame};

@@ -249,6 +249,12 @@ impl ShardCore {
         }
     }
 
+    /// Whether no stream can have this identity yet: its slot has never given out its generation.
+    pub(super) fn is_unheard_of(&self, stream: StreamId) -> bool {
+        let last = self.generations.get(&stream.slot()).copied();
+        stream.birth() > last.unwrap_or_default()
+    }
+
     /// A producer's state as published.
     pub(super) fn producer(
         &self,

@@ -41,6 +41,8 @@ impl ShardCore {
             let stream = event.stream();
             let before = match overlay.streams.get(&stream) {
                 Some(state) => state.clone(),
+                // Its creation, then: a look-up would read a cold page to find nothing.
+                None if self.is_unheard_of(stream) => None,
                 None => self.find_id(stream)?.map(|live| live.view().state.clone()),
             };
             if let Event::Created(created) = &event {

@@ -17,7 +17,7 @@ use millrace_core::{
     limits::{TURN_BYTES_MAX, TURN_COMMANDS_MAX},
 };
 use millrace_env::{sleep, tasks};
-use millrace_store::{Spare, StoreError};
+use millrace_store::{Spare, SpareJob, StoreError, Wal};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
@@ -125,13 +125,9 @@ impl Shard {
         if self.core.config.shard == ShardId::ZERO {
             tokio::task::spawn_local(maintenance::run(Arc::clone(&self.shared)));
         }
-        // Before the first turn, which would otherwise wait for them.
-        while let Some(job) = self
-            .core
-            .wal
-            .as_mut()
-            .and_then(millrace_store::Wal::spare_job)
-        {
+        // Before the first turn, which would otherwise make one while everything waits. With one
+        // there, the others can be made beside: reads do not wait for a log segment.
+        while let Some(job) = self.core.wal.as_mut().and_then(first_spare) {
             let spare = tasks::blocking(move || job.run()).await;
             self.take_back(Background::Spare(spare));
         }
@@ -143,6 +139,7 @@ impl Shard {
         if !entries.is_empty() {
             self.turn(entries).await;
         }
+        self.start_background();
     }
 
     async fn tick(&mut self, tick: &mut Tick) {
@@ -303,7 +300,7 @@ impl Shard {
             .core
             .wal
             .as_mut()
-            .and_then(millrace_store::Wal::spare_job);
+            .and_then(Wal::spare_job);
         if let Some(job) = job {
             self.spare_under_way = true;
             let background = self.background.clone();
@@ -351,6 +348,14 @@ impl Shard {
         // Nobody may be waiting any more.
         let _ = done.send(());
     }
+}
+
+/// The job that makes a log's only spare.
+fn first_spare(wal: &mut Wal) -> Option<SpareJob> {
+    if wal.has_spare() {
+        return None;
+    }
+    wal.spare_job()
 }
 
 fn next_tick() -> Tick {
