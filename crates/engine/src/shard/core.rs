@@ -310,6 +310,12 @@ impl ShardCore {
         self.published = flushed;
     }
 
+    /// The last frame that is published.
+    #[cfg(test)]
+    pub(crate) fn published(&self) -> Lsn {
+        self.published
+    }
+
     /// The highest generation used in any slot of this shard.
     pub(crate) fn highest_generation(&self) -> Generation {
         self.generations.values().copied().max().unwrap_or_default()

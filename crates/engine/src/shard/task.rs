@@ -296,11 +296,7 @@ impl Shard {
         if self.spare_under_way {
             return;
         }
-        let job = self
-            .core
-            .wal
-            .as_mut()
-            .and_then(Wal::spare_job);
+        let job = self.core.wal.as_mut().and_then(Wal::spare_job);
         if let Some(job) = job {
             self.spare_under_way = true;
             let background = self.background.clone();

@@ -69,6 +69,11 @@ impl Wal {
         Some(self.new_spare(self.options.segment_bytes))
     }
 
+    /// Whether a turn finds a segment to roll to, or to keep in reserve, without making one first.
+    pub fn has_spare(&self) -> bool {
+        !self.spares.is_empty()
+    }
+
     /// Takes the result of a [`SpareJob`]. When it failed, the next is given out a little later.
     pub fn add_spare(&mut self, made: Result<Spare, StoreError>) {
         self.making_spare = false;
