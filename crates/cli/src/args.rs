@@ -5,7 +5,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
 
-use crate::units;
+use crate::{units, verbs::args::StreamVerb};
 
 /// Durable event streams over HTTP, in one binary with one data directory.
 #[derive(Debug, Parser)]
@@ -21,8 +21,9 @@ pub(crate) struct Cli {
 }
 
 /// What ends a process means; also in `docs/cli.md`.
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed, or `check` found damage; 2 wrong usage; \
-    3 the data directory is in use.";
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed or refused, or `check` found damage; 2 wrong usage; \
+    3 the data directory is in use; 4 no such stream; 5 no server can be reached; 6 the key is \
+    missing or wrong; 130 interrupted; 143 terminated.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -32,6 +33,8 @@ pub(crate) enum Verb {
     Check(CheckArgs),
     /// Print what is in a data directory that no server uses
     Dump(DumpArgs),
+    #[command(flatten)]
+    Stream(StreamVerb),
 }
 
 /// The flags of `serve`.

@@ -1,6 +1,10 @@
 //! How a verb fails: what is wrong, what to do next, and the exit code.
 
-use std::{fmt, process::ExitCode};
+use std::{
+    fmt,
+    io::{self, IsTerminal as _, Write as _},
+    process::ExitCode,
+};
 
 use millrace_engine::OpenError;
 use millrace_store::StoreError;
@@ -10,18 +14,37 @@ use millrace_store::StoreError;
 pub(crate) struct Failure {
     kind: Kind,
     what: String,
+    /// The server's code, where it refused.
+    refusal: Option<String>,
     help: Option<String>,
 }
 
 /// The exit code, by what a caller would do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// It failed, or found damage.
+    /// It failed, was refused, or found damage.
     Failed = 1,
     /// It was asked wrongly.
     Usage = 2,
     /// Another process uses the data directory.
     InUse = 3,
+    /// There is no such stream.
+    NotFound = 4,
+    /// No server can be reached, or the connection broke.
+    Unreachable = 5,
+    /// The key is missing or wrong.
+    Unauthorized = 6,
+    /// SIGINT ended it.
+    Interrupted = 130,
+    /// SIGTERM ended it.
+    Terminated = 143,
+}
+
+impl Kind {
+    /// The exit code.
+    pub(crate) fn exit(self) -> ExitCode {
+        ExitCode::from(self as u8)
+    }
 }
 
 impl Failure {
@@ -29,6 +52,7 @@ impl Failure {
         Self {
             kind,
             what: what.to_string(),
+            refusal: None,
             help: None,
         }
     }
@@ -46,8 +70,51 @@ impl Failure {
         self
     }
 
+    /// Names the server's code.
+    pub(crate) fn code_text(mut self, code: &str) -> Self {
+        self.refusal = Some(code.to_owned()).filter(|code| !code.is_empty());
+        self
+    }
+
+    /// Says how far it had come.
+    pub(crate) fn after(mut self, what: impl fmt::Display) -> Self {
+        self.what = format!("{what}: {}", self.what);
+        self
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
     pub(crate) fn code(&self) -> ExitCode {
-        ExitCode::from(self.kind as u8)
+        self.kind.exit()
+    }
+
+    /// For people, on stderr; in colour on a terminal.
+    pub(crate) fn print(&self) {
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let text = self.to_string();
+        let text = if io::stderr().is_terminal() && !plain {
+            text.replacen("error:", "\x1b[1;31merror:\x1b[0m", 1)
+                .replacen("\nhelp:", "\n\x1b[1;32mhelp:\x1b[0m", 1)
+        } else {
+            text
+        };
+        // Nobody may be listening; the exit code says it too.
+        let _ = writeln!(io::stderr(), "{text}");
+    }
+
+    /// For programs.
+    pub(crate) fn to_json(&self) -> String {
+        serde_json::json!({
+            "error": {
+                "code": self.refusal,
+                "exit_code": self.kind as u8,
+                "message": self.what,
+                "help": self.help,
+            }
+        })
+        .to_string()
     }
 
     /// From an error of the store; `data_dir` is for the next command to type.

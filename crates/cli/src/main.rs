@@ -1,7 +1,7 @@
 //! The binary `millrace`: flags, signals, exit codes. Everything it does can be had as a library.
 //!
 //! Layout: `args.rs` (the flag table), `settings.rs` (from flags to configurations), `serve.rs`,
-//! `check.rs` and `dump.rs` (the verbs), `explain.rs` (`--explain-config`), `fail.rs` (errors, help
+//! `check.rs` and `dump.rs` (the verbs beside a server), `verbs/` (those that speak to one), `explain.rs` (`--explain-config`), `fail.rs` (errors, help
 //! lines, exit codes), `host.rs` (what the machine has), `units.rs` (sizes and durations), `log.rs`.
 //!
 //! Data goes to stdout, talk to stderr.
@@ -16,6 +16,7 @@ mod log;
 mod serve;
 mod settings;
 mod units;
+mod verbs;
 
 use std::process::ExitCode;
 
@@ -33,9 +34,10 @@ fn main() -> ExitCode {
         }
         Verb::Check(args) => check::check(args),
         Verb::Dump(args) => dump::dump(args),
+        Verb::Stream(verb) => verbs::run(verb),
     };
     done.unwrap_or_else(|failure| {
-        eprintln!("{failure}");
+        failure.print();
         failure.code()
     })
 }

@@ -66,7 +66,12 @@ pub fn location(name: &StreamName) -> String {
 
 /// A name as the value of a query parameter.
 pub fn query_encoded(name: &StreamName) -> String {
-    utf8_percent_encode(name.as_str(), NON_ALPHANUMERIC).to_string()
+    query_encoded_text(name.as_str())
+}
+
+/// A text, such as the prefix of names, as the value of a query parameter.
+pub fn query_encoded_text(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
 /// Decodes percent escapes; `None` when one is broken or the result is not UTF-8.

@@ -1,0 +1,329 @@
+//! `millrace append`: input in batches, exactly once with `--producer`.
+//!
+//! INVARIANT: with `--producer` the n-th batch of the input has sequence number n. Batches depend on
+//! the input and the two bounds alone, so a second run of the same command maps onto the first one:
+//! what the server has is passed over, the rest is sent.
+
+use std::{process::ExitCode, time::Duration};
+
+use bytes::Bytes;
+use millrace_client::{Batch, ContentKind, ContentType, Error, Offset, Produced, Producer, Stream};
+use millrace_env::timeout;
+use serde_json::json;
+
+use super::{
+    Place,
+    args::AppendArgs,
+    input::{self, Batches, Cut, Flush, Framing, Source},
+    manage,
+    progress::Progress,
+    tail::Signals,
+};
+use crate::fail::{Failure, Kind};
+
+/// How long a request that is under way may take after a signal.
+const LAST_ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
+/// Appends the input; prints the offset after it.
+pub(crate) async fn append(args: &AppendArgs) -> Result<ExitCode, Failure> {
+    let mut signals = Signals::new()?;
+    let place = Place::new(&args.server)?;
+    let stream = place.stream(&args.name);
+    let head = stream.head().await;
+    let head = head.map_err(|error| place.failure(&error, Some(&args.name)))?;
+    let cut = cut(args, &head.content_type)?;
+    let (source, total) = source(args)?;
+    let mut run = Run {
+        args,
+        place: &place,
+        to: To::new(args, &stream, &head.content_type),
+        counts: Counts::default(),
+        next_offset: head.next_offset,
+        progress: Progress::new(total, args.server.talk),
+    };
+    let batches = input::batches(source, cut)?;
+    let done = run.all(batches, &mut signals).await;
+    run.progress.end();
+    match done {
+        Ok(()) => run.finish().await,
+        Err(Stop::Signal(kind)) => Ok(run.interrupted(kind)),
+        Err(Stop::Failed(failure)) => Err(run.explain(failure)),
+    }
+}
+
+fn cut(args: &AppendArgs, content_type: &ContentType) -> Result<Cut, Failure> {
+    let framing = match (args.ndjson, content_type.kind()) {
+        (true, ContentKind::Json) => Framing::Lines,
+        (true, _) => {
+            return Err(Failure::usage(format!(
+                "--ndjson is for JSON streams, and {} is {content_type}",
+                args.name
+            ))
+            .help("leave --ndjson out: lines are appended as they are"));
+        }
+        (false, ContentKind::Json) => Framing::Json,
+        (false, ContentKind::Text | ContentKind::Binary) => Framing::Bytes,
+    };
+    let flush = if args.producer.is_some() {
+        Flush::WhenFull
+    } else {
+        Flush::WhenIdle
+    };
+    Ok(Cut {
+        framing,
+        flush,
+        messages_max: args.batch_messages,
+        bytes_max: args.batch_bytes,
+    })
+}
+
+fn source(args: &AppendArgs) -> Result<(Source, Option<u64>), Failure> {
+    match (&args.data, &args.file) {
+        (_, Some(path)) => input::file(path),
+        (Some(text), None) if text != "-" => {
+            Ok((Source::Text(text.clone()), Some(text.len() as u64)))
+        }
+        _ => {
+            let talk = args.server.talk;
+            if std::io::IsTerminal::is_terminal(&std::io::stdin()) {
+                talk.say("reading what you type; end with Ctrl-D");
+            }
+            Ok((Source::Stdin, None))
+        }
+    }
+}
+
+/// Why it did not come to its end.
+enum Stop {
+    Failed(Failure),
+    Signal(Kind),
+}
+
+/// What was done so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    messages: u64,
+    bytes: u64,
+    batches: u64,
+    messages_before: u64,
+    batches_before: u64,
+}
+
+/// How batches are sent.
+enum To<'a> {
+    Plain(&'a Stream, &'a ContentType),
+    Producer(Box<Producer>),
+}
+
+impl<'a> To<'a> {
+    fn new(args: &AppendArgs, stream: &'a Stream, content_type: &'a ContentType) -> Self {
+        match &args.producer {
+            None => Self::Plain(stream, content_type),
+            Some(id) => {
+                let producer = stream.producer(id, args.epoch, content_type.clone());
+                Self::Producer(Box::new(producer))
+            }
+        }
+    }
+
+    /// The offset after the batch; `None` when it had been there before.
+    async fn send(&mut self, body: Bytes) -> Result<Option<Offset>, Error> {
+        match self {
+            Self::Plain(stream, content_type) => {
+                let appended = stream.append(content_type, body).await?;
+                Ok(Some(appended.next_offset))
+            }
+            Self::Producer(producer) => match producer.append(body).await? {
+                Produced::Appended(appended) => Ok(Some(appended.next_offset)),
+                _ => Ok(None),
+            },
+        }
+    }
+}
+
+struct Run<'a> {
+    args: &'a AppendArgs,
+    place: &'a Place,
+    to: To<'a>,
+    counts: Counts,
+    next_offset: Offset,
+    progress: Progress,
+}
+
+impl Run<'_> {
+    async fn all(&mut self, mut batches: Batches, signals: &mut Signals) -> Result<(), Stop> {
+        loop {
+            let batch = tokio::select! {
+                biased;
+                kind = signals.next() => return Err(Stop::Signal(kind)),
+                batch = batches.recv() => batch,
+            };
+            match batch {
+                None => return self.check_end(),
+                Some(Ok(batch)) => self.one(batch, signals).await?,
+                Some(Err(failure)) => return Err(Stop::Failed(failure)),
+            }
+        }
+    }
+
+    async fn one(&mut self, batch: Batch, signals: &mut Signals) -> Result<(), Stop> {
+        let Batch {
+            body,
+            messages,
+            input_bytes,
+        } = batch;
+        let bytes = body.len() as u64;
+        let mut sending = Box::pin(self.to.send(body));
+        let (sent, signal) = tokio::select! {
+            biased;
+            kind = signals.next() => (timeout(LAST_ANSWER_WITHIN, sending.as_mut()).await, Some(kind)),
+            sent = sending.as_mut() => (Some(sent), None),
+        };
+        drop(sending);
+        match (sent, signal) {
+            (Some(Ok(Some(next))), _) => {
+                self.next_offset = next;
+                self.counts.messages += messages;
+                self.counts.bytes += bytes;
+                self.counts.batches += 1;
+            }
+            (Some(Ok(None)), _) => {
+                self.counts.messages_before += messages;
+                self.counts.batches_before += 1;
+            }
+            (Some(Err(error)), None) => {
+                return Err(Stop::Failed(
+                    self.place.failure(&error, Some(&self.args.name)),
+                ));
+            }
+            (Some(Err(_)) | None, _) => {}
+        }
+        self.progress.add(input_bytes);
+        match signal {
+            Some(kind) => Err(Stop::Signal(kind)),
+            None => Ok(()),
+        }
+    }
+
+    /// An input that ends before what the server has is not the input it has.
+    fn check_end(&self) -> Result<(), Stop> {
+        let To::Producer(producer) = &self.to else {
+            return Ok(());
+        };
+        let (Some(accepted), sent) = (producer.accepted(), producer.next_seq()) else {
+            return Ok(());
+        };
+        if accepted < sent {
+            return Ok(());
+        }
+        let had = accepted + 1;
+        let failure = Failure::failed(format!(
+            "the server has {had} batches of this producer and epoch, and this input makes only {sent}"
+        ));
+        Err(Stop::Failed(failure.help(format!(
+            "is it the same input with the same --batch-messages and --batch-bytes? other input needs --epoch {}",
+            self.args.epoch + 1
+        ))))
+    }
+
+    async fn finish(self) -> Result<ExitCode, Failure> {
+        let Counts {
+            messages,
+            bytes,
+            batches,
+            messages_before,
+            batches_before,
+        } = self.counts;
+        let talk = self.args.server.talk;
+        let name = &self.args.name;
+        let next = match &self.to {
+            To::Producer(producer) => producer.next_offset().unwrap_or(&self.next_offset),
+            To::Plain(..) => &self.next_offset,
+        };
+        talk.say(match (batches, batches_before) {
+            (0, 0) => "nothing to append: the input is empty".to_owned(),
+            (0, _) => format!(
+                "nothing to append to {name}: all {batches_before} batches were there; other input needs --epoch {}",
+                self.args.epoch + 1
+            ),
+            (_, 0) => format!("appended {} to {name}", self.amount(messages, bytes)),
+            _ => format!(
+                "appended {} to {name}; {batches_before} batches were there already",
+                self.amount(messages, bytes)
+            ),
+        });
+        let told = json!({
+            "name": name.as_str(),
+            "next_offset": next.as_str(),
+            "messages": messages,
+            "bytes": bytes,
+            "batches": batches,
+            "messages_already_there": messages_before,
+            "batches_already_there": batches_before,
+        });
+        manage::tell(talk, &told, next.as_str()).await
+    }
+
+    fn amount(&self, messages: u64, bytes: u64) -> String {
+        let of = |count: u64, one: &str| {
+            let plural = if count == 1 { "" } else { "s" };
+            format!("{count} {one}{plural}")
+        };
+        match &self.to {
+            To::Plain(_, content_type) if content_type.kind() != ContentKind::Json => {
+                of(bytes, "byte")
+            }
+            _ => of(messages, "message"),
+        }
+    }
+
+    /// A failure in the middle, with what was done before it and how to go on.
+    fn explain(&self, failure: Failure) -> Failure {
+        let Counts {
+            messages, batches, ..
+        } = self.counts;
+        if batches == 0 {
+            return failure;
+        }
+        let failure = failure.after(format!("after {messages} messages in {batches} batches"));
+        if failure.kind() == Kind::Unreachable {
+            failure.help(self.how_to_go_on())
+        } else {
+            failure
+        }
+    }
+
+    fn how_to_go_on(&self) -> &'static str {
+        match self.to {
+            To::Producer(_) => {
+                "run the same command again: it goes on where it was, without a duplicate"
+            }
+            To::Plain(..) => {
+                "whether the last batch was appended is unknown; --producer makes it safe to run a command again"
+            }
+        }
+    }
+
+    fn interrupted(&self, kind: Kind) -> ExitCode {
+        let Counts {
+            messages, batches, ..
+        } = self.counts;
+        if self.args.server.talk.json {
+            let told = json!({
+                "interrupted": true,
+                "messages": messages,
+                "batches": batches,
+                "next_offset": self.next_offset.as_str(),
+                "help": self.how_to_go_on(),
+            });
+            eprintln!("{told}");
+        } else {
+            eprintln!(
+                "interrupted after {messages} messages in {batches} batches, at offset {}\nhelp: {}",
+                self.next_offset,
+                self.how_to_go_on()
+            );
+        }
+        kind.exit()
+    }
+}

@@ -1,0 +1,174 @@
+//! The server a verb speaks to, and what its refusals mean for who typed the command.
+
+use millrace_client::{Client, Error, Refused, Stream, StreamName};
+use millrace_wire::Code;
+
+use super::args::{DEFAULT_URL, ServerArgs};
+use crate::fail::{Failure, Kind};
+
+/// A server, and how to type it.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) client: Client,
+    pub(crate) server: ServerArgs,
+}
+
+impl Place {
+    pub(crate) fn new(server: &ServerArgs) -> Result<Self, Failure> {
+        let token = server.token.as_deref().filter(|token| !token.is_empty());
+        let client = Client::new(&server.url, token).map_err(|error| {
+            Failure::usage(error)
+                .help("set --url (or MILLRACE_URL) and --token (or MILLRACE_TOKEN)")
+        })?;
+        Ok(Self {
+            client,
+            server: server.clone(),
+        })
+    }
+
+    pub(crate) fn stream(&self, name: &StreamName) -> Stream {
+        self.client.stream(name.clone())
+    }
+
+    /// A command to type next: the verb, a stream, more.
+    pub(crate) fn command(&self, verb: &str, name: &StreamName, more: &str) -> String {
+        let from_env = std::env::var("MILLRACE_URL").is_ok_and(|url| url == self.server.url);
+        let url = if self.server.url == DEFAULT_URL || from_env {
+            String::new()
+        } else {
+            format!(" --url {}", shell_word(&self.server.url))
+        };
+        format!("millrace {verb} {}{more}{url}", shell_word(name.as_str()))
+    }
+
+    /// What an error means for a verb about `name`.
+    pub(crate) fn failure(&self, error: &Error, name: Option<&StreamName>) -> Failure {
+        match error {
+            Error::Refused(refused) => self.refused(refused, name),
+            Error::Setup(_) => Failure::usage(error),
+            Error::Connect { origin, .. } => {
+                let failure = Failure::new(Kind::Unreachable, error);
+                if origin.contains("127.0.0.1") || origin.contains("localhost") {
+                    failure.help(format!("start a server with `{}`", serve_command(origin)))
+                } else {
+                    failure.help(format!(
+                        "check --url (or MILLRACE_URL); `curl {origin}/health` tells whether a server is there"
+                    ))
+                }
+            }
+            Error::Broken { .. } => {
+                let help = "nothing can be said about what was being done; look, then try again";
+                Failure::new(Kind::Unreachable, error).help(help)
+            }
+            _ => Failure::failed(error).help("check --url (or MILLRACE_URL)"),
+        }
+    }
+
+    fn refused(&self, refused: &Refused, name: Option<&StreamName>) -> Failure {
+        let kind = match refused.code() {
+            Some(Code::NotFound | Code::SourceNotFound | Code::Deleted) => Kind::NotFound,
+            Some(Code::Unauthorized) => Kind::Unauthorized,
+            _ => Kind::Failed,
+        };
+        let says_only_what_to_do = refused.help == Some(&refused.message);
+        let mut what = if says_only_what_to_do {
+            lower_first(&refused.title)
+        } else {
+            refused.message.clone()
+        };
+        if let (Kind::NotFound, Some(name)) = (kind, name) {
+            what = format!("{what}: {name}");
+        }
+        let failure = Failure::new(kind, what).code_text(&refused.code);
+        match self.next_step(refused, name) {
+            Some(help) => failure.help(help),
+            None => match refused.help {
+                Some(help) if says_only_what_to_do || !refused.message.contains(help) => {
+                    failure.help(help)
+                }
+                _ => failure,
+            },
+        }
+    }
+
+    /// The next command to type, where there is a better one than the server knows.
+    fn next_step(&self, refused: &Refused, name: Option<&StreamName>) -> Option<String> {
+        let command = |verb, more: &str| Some(self.command(verb, name?, more));
+        match refused.code()? {
+            Code::NotFound => command("create", "").map(|create| {
+                format!("create it with `{create}`, or look for it with `millrace ls`")
+            }),
+            Code::SourceNotFound => Some("look for it with `millrace ls`".to_owned()),
+            Code::Unauthorized => Some(
+                "set MILLRACE_TOKEN (or --token) to the key that the server was started with"
+                    .to_owned(),
+            ),
+            Code::Closed => command("read", "").map(|read| format!("read it with `{read}`")),
+            Code::ConfigMismatch | Code::ContentTypeMismatch => {
+                command("head", "").map(|head| format!("see what it is with `{head}`"))
+            }
+            Code::OffsetGone => {
+                let more = format!(" --offset {}", refused.earliest_offset.as_ref()?);
+                command("read", &more)
+                    .map(|read| format!("read again from its start with `{read}`"))
+            }
+            Code::BodyTooLarge => Some("send smaller requests with --batch-bytes".to_owned()),
+            Code::StaleEpoch => Some(format!(
+                "another run of this producer has epoch {0}; go on with its input under --epoch {0}, or append other input under --epoch {1}",
+                refused.epoch?,
+                refused.epoch? + 1
+            )),
+            _ => None,
+        }
+    }
+}
+
+fn serve_command(origin: &str) -> String {
+    match origin.rsplit_once(':') {
+        Some((_, "4437")) => "millrace serve".to_owned(),
+        Some((_, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
+            format!("millrace serve --port {port}")
+        }
+        _ => "millrace serve".to_owned(),
+    }
+}
+
+fn lower_first(text: &str) -> String {
+    let mut chars = text.chars();
+    match chars.next() {
+        Some(first) => first.to_lowercase().chain(chars).collect(),
+        None => String::new(),
+    }
+}
+
+/// A word as a POSIX shell takes it.
+pub(crate) fn shell_word(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:@%+,=".contains(&byte);
+    if !text.is_empty() && text.bytes().all(plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_survive_a_shell() {
+        assert_eq!(shell_word("a/b-c"), "a/b-c");
+        assert_eq!(shell_word("a b"), "'a b'");
+        assert_eq!(shell_word("it's"), r"'it'\''s'");
+        assert_eq!(shell_word(""), "''");
+    }
+
+    #[test]
+    fn the_command_that_starts_the_server_names_its_port() {
+        assert_eq!(serve_command("http://127.0.0.1:4437"), "millrace serve");
+        assert_eq!(
+            serve_command("http://127.0.0.1:80"),
+            "millrace serve --port 80"
+        );
+        assert_eq!(serve_command("http://localhost"), "millrace serve");
+    }
+}
