@@ -4,8 +4,8 @@
 use std::{sync::Arc, time::Duration};
 
 use millrace_core::{
-    Append, Body, Create, CreateSpec, ForkAnchor, ForkRequest, ForkSource, Lifetime, Offset,
-    Payload, ProducerClaim, Refusal, ShardId, StreamName, StreamPos,
+    Append, Body, Create, CreateSpec, Event, ForkAnchor, ForkRequest, ForkSource, Lifetime, Lsn,
+    Offset, Payload, ProducerClaim, Refusal, ShardId, StreamName, StreamPos,
     slot::{shard_of, slot_of},
     stream::{Outcome, StreamState},
 };
@@ -133,6 +133,13 @@ impl Machine {
             other => panic!("{other:?} is no client's"),
         };
         shard_of(slot_of(name.as_str()), self.base.options.shards)
+    }
+
+    /// Shows the first shard one more frame of its log.
+    pub(super) fn replay(&mut self, event: Event) -> Result<(), StoreError> {
+        let core = &mut self.cores[0];
+        let next = Lsn(core.published().get() + 1);
+        core.replay(next, vec![event])
     }
 
     /// Prepares spare log segments, flushes and recycles every shard.

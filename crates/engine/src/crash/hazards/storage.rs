@@ -1,5 +1,11 @@
 //! The log, the disk and recovery.
 
+use millrace_core::{
+    ContentType, CreateSpec, Created, Event, Payload, StreamId, Timestamp, slot::next_generation,
+    stream::GenerationStart,
+};
+use millrace_store::StoreError;
+
 use super::*;
 
 #[test]
@@ -233,4 +239,59 @@ fn t30_power_loss_at_any_io_of_flush_and_compaction_tears_nothing() {
         assert_eq!(bench.bytes("a"), Some(wanted), "after {ios} I/Os");
         assert_eq!(bench.bytes("b"), None, "after {ios} I/Os");
     }
+}
+
+/// Recovery looks up no stream that cannot be there yet; one that can it finds, in memory or not.
+#[test]
+fn a_log_that_creates_a_stream_twice_is_refused_and_one_that_creates_another_is_not() {
+    let mut bench = Bench::new(26);
+    bench.create("a", b"0123");
+    bench.at().flush().expect("it flushes");
+    bench.crash();
+    assert_eq!(bench.at().resident(), 0, "the catalog alone has it");
+    let state = bench.at().state(&name("a")).expect("it is there");
+    bench.clock.advance(Duration::from_secs(5));
+    bench.at().sweep().expect("it sweeps");
+    assert_eq!(bench.at().resident(), 0, "the catalog alone has it");
+    let refused = bench.at().replay(created(state.id, "a"));
+    assert!(
+        matches!(&refused, Err(StoreError::Corrupt { what }) if what.contains("a second time")),
+        "{refused:?}"
+    );
+    let next = next_generation(state.id.slot(), state.id.birth());
+    let other = StreamId::new(state.id.slot(), next);
+    bench
+        .at()
+        .replay(created(other, "b"))
+        .expect("its identity is new");
+    let twice = bench.at().replay(created(other, "b"));
+    assert!(
+        matches!(twice, Err(StoreError::Corrupt { .. })),
+        "{twice:?}"
+    );
+}
+
+/// The creation of a stream without content.
+fn created(stream: StreamId, text: &str) -> Event {
+    let start = GenerationStart {
+        generation: stream.birth(),
+        from: StreamPos::ZERO,
+    };
+    Event::Created(Box::new(Created {
+        stream,
+        name: name(text),
+        spec: CreateSpec {
+            content_type: None,
+            lifetime: Lifetime::Unlimited,
+            closed: false,
+            fork: None,
+        },
+        content_type: ContentType::default(),
+        lifetime: Lifetime::Unlimited,
+        origin: None,
+        lineage: [].into(),
+        generations: [start].into(),
+        payload: Payload::single(bytes::Bytes::new()),
+        at: Timestamp::ZERO,
+    }))
 }
