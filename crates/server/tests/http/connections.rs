@@ -53,6 +53,12 @@ async fn a_client_that_closed_its_half_is_served() {
     assert_eq!(conn.answer().await.status, 204);
     assert!(conn.is_ended().await);
     assert_eq!(server.get(&path("a")).await.text(), "xy");
+    // Even when the answer takes a while.
+    let mut conn = server.connect().await;
+    let target = path("a?offset=now&live=long-poll&timeout=200ms");
+    conn.send("GET", &target, &[], b"").await;
+    conn.stream.shutdown().await.unwrap();
+    assert_eq!(conn.answer().await.status, 204);
 }
 
 #[tokio::test]

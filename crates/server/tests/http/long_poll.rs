@@ -111,6 +111,22 @@ async fn who_waits_for_a_stream_that_is_deleted_is_told() {
     assert_eq!(conn.answer().await.status, 404);
 }
 
+#[tokio::test]
+async fn t45_a_stream_does_not_expire_under_who_waits_for_it() {
+    let server = server(Duration::from_millis(2200)).await;
+    for name in ["poll", "events"] {
+        let headers = [TEXT, ("Stream-TTL", "1")];
+        server.ask("PUT", &path(name), &headers, "x").await;
+    }
+    let mut follower = server.follow("events", "now").await;
+    follower.control().await;
+    let answer = server.get(&poll("poll", "now")).await;
+    assert_eq!(answer.status, 204);
+    server.append("poll", TEXT, "still there").await;
+    server.append("events", TEXT, "still there").await;
+    assert_eq!(follower.data().await, "still there");
+}
+
 /// The deadline races an append, again and again. Whatever the answer, its offset stands right after
 /// the bytes it carried.
 #[tokio::test]
