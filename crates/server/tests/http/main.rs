@@ -13,6 +13,7 @@
 
 mod bodies;
 mod connections;
+mod faults;
 mod lifecycle;
 mod long_poll;
 mod races;

@@ -63,6 +63,21 @@ impl TestServer {
         directory: Directory,
         change: impl FnOnce(&mut Options, &mut Config),
     ) -> Self {
+        let env = Env::real(&directory.0);
+        Self::assemble(env, directory, change).await
+    }
+
+    /// On a simulated disk, say.
+    pub(crate) async fn in_env(env: Env, change: impl FnOnce(&mut Options, &mut Config)) -> Self {
+        // It stays empty, and is not even made.
+        Self::assemble(env, Directory::new(), change).await
+    }
+
+    async fn assemble(
+        env: Env,
+        directory: Directory,
+        change: impl FnOnce(&mut Options, &mut Config),
+    ) -> Self {
         let mut engine = Options::for_memory(256 << 20);
         engine.wal_segment_bytes = 1 << 20;
         let mut config = Config::default();
@@ -70,7 +85,7 @@ impl TestServer {
         change(&mut engine, &mut config);
         let setup = Setup {
             socket: listen("127.0.0.1:0".parse().unwrap()).unwrap(),
-            env: Env::real(&directory.0),
+            env,
             engine,
             config,
         };
@@ -88,6 +103,15 @@ impl TestServer {
         let stopped = within(self.server.stop()).await;
         assert_eq!(stopped, Stopped::Clean);
         self.directory
+    }
+
+    /// Ends it well, for those who hold its disk themselves.
+    pub(crate) async fn stop_and_forget(self) {
+        self.stop().await;
+    }
+
+    pub(crate) async fn poisoned(&self) -> Vec<String> {
+        self.server.poisoned().await
     }
 
     pub(crate) async fn connect(&self) -> Conn {
@@ -275,6 +299,18 @@ impl Conn {
                 body: Vec::new(),
             };
         }
+    }
+
+    /// Whether the connection ends before the body that `head` announced is whole.
+    pub(crate) async fn breaks_off(&mut self, head: &Answer) -> bool {
+        let len: usize = head.header("content-length").unwrap().parse().unwrap();
+        while self.buffer.len() < len {
+            let read = within(self.stream.read_buf(&mut self.buffer)).await;
+            if read.is_err() || read.is_ok_and(|read| read == 0) {
+                return true;
+            }
+        }
+        false
     }
 
     pub(crate) async fn answer(&mut self) -> Answer {
