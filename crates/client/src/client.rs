@@ -25,9 +25,9 @@ use crate::{
 };
 
 /// For the head of an answer to anything that does not wait on purpose.
-const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+const ANSWER_WITHIN: Duration = Duration::from_mins(1);
 /// For each further piece of a body.
-const PIECE_WITHIN: Duration = Duration::from_secs(60);
+const PIECE_WITHIN: Duration = Duration::from_mins(1);
 /// BOUND: the largest page a server can be told to send is below this.
 const BODY_BYTES_MAX: usize = 2 << 30;
 

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// The server sends a sign of life well within this.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
+const SILENCE_MAX: Duration = Duration::from_mins(1);
 /// The longest long-poll that can be configured, and some.
 const POLL_WITHIN: Duration = Duration::from_secs(630);
 
@@ -226,14 +226,12 @@ impl Follower {
                     }
                 }
             }
-            match client.piece(&mut events.body, SILENCE_MAX).await? {
-                Some(bytes) => events.ready.extend(events.decoder.push(&bytes)),
-                None => {
-                    // The server ends connections from time to time; the next one goes on.
-                    self.events = None;
-                    return Ok(None);
-                }
-            }
+            let Some(bytes) = client.piece(&mut events.body, SILENCE_MAX).await? else {
+                // The server ends connections from time to time; the next one goes on.
+                self.events = None;
+                return Ok(None);
+            };
+            events.ready.extend(events.decoder.push(&bytes));
         }
     }
 

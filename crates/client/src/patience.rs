@@ -83,7 +83,8 @@ fn wait_before(tries: u32, asked: Option<Duration>, rng: &Rng) -> Duration {
     let doubled = FIRST_WAIT.saturating_mul(1 << tries.min(10));
     let ceiling = doubled.min(LONGEST_WAIT).max(asked.unwrap_or_default());
     let floor = (ceiling / 2).max(asked.unwrap_or_default());
-    let room = u64::try_from((ceiling - floor).as_millis()).unwrap_or(u64::MAX);
+    let room = ceiling.saturating_sub(floor).as_millis();
+    let room = u64::try_from(room).unwrap_or(u64::MAX);
     floor + Duration::from_millis(rng.below(room.saturating_add(1)))
 }
 

@@ -1,6 +1,6 @@
 //! `millrace create`, `head`, `close` and `rm`.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use millrace_client::{CreateOptions, Created, StreamName};
 use serde_json::{Value, json};
@@ -10,7 +10,10 @@ use super::{
     args::{CreateArgs, LifetimeArgs, NameArgs, RmArgs, TalkArgs},
     out::{self, Written},
 };
-use crate::fail::{Failure, Kind};
+use crate::{
+    fail::{Failure, Kind},
+    units::show_duration,
+};
 
 /// Creates a stream; prints its next offset.
 pub(crate) async fn create(args: &CreateArgs) -> Result<ExitCode, Failure> {
@@ -54,10 +57,12 @@ pub(crate) async fn head(args: &NameArgs) -> Result<ExitCode, Failure> {
         if head.closed { "yes" } else { "no" }
     );
     if let Some(seconds) = head.ttl_seconds {
-        text.push_str(&format!("\nttl           {seconds}s"));
+        text.push_str("\nttl           ");
+        text.push_str(&show_duration(Duration::from_secs(seconds)));
     }
     if let Some(at) = head.expires_at {
-        text.push_str(&format!("\nexpires       {at}"));
+        text.push_str("\nexpires       ");
+        text.push_str(&at);
     }
     let _ = out::line(text).await?;
     Ok(ExitCode::SUCCESS)

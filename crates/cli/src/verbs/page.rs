@@ -34,9 +34,8 @@ impl Style {
                 body.push(b'\n');
                 body.into()
             }
-            Self::Raw => page.body.clone(),
             Self::Plain if page.kind == ContentKind::Json => lines(page),
-            Self::Plain => page.body.clone(),
+            Self::Raw | Self::Plain => page.body.clone(),
             Self::Json => object(name, page),
         }
     }
