@@ -20,5 +20,6 @@ mod races;
 mod reads;
 mod refusals;
 mod sse;
+mod stall;
 mod support;
 mod verbs;
