@@ -1,9 +1,9 @@
 //! Compaction beside the shards: bytes move to new segments, views follow, old files go last.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use millrace_env::{sleep, tasks};
-use millrace_store::{CompactOptions, Compacted};
+use millrace_store::{CompactOptions, Compacted, StoreError};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -11,15 +11,26 @@ use crate::{
     shard::{Message, Moves},
 };
 
+/// Between two passes of compaction that had something to do.
+const PAUSE_BETWEEN_PASSES: Duration = Duration::from_millis(200);
+
 /// Compacts now and then until the engine stops.
 pub(crate) async fn run(shared: Arc<Shared>) {
     let mut stopping = shared.stopping();
+    let mut more = false;
     loop {
+        // One pass is bounded; while there is more to do, the next follows soon.
+        let pause = if more {
+            PAUSE_BETWEEN_PASSES
+        } else {
+            shared.options.compaction_interval
+        };
         tokio::select! {
             biased;
             () = stopping.wait() => return,
-            () = sleep(shared.options.compaction_interval) => {}
+            () = sleep(pause) => {}
         }
+        more = false;
         let worker = Arc::clone(&shared);
         // Old files stay until every view names the new ones.
         let hold = shared.segments.hold_removals();
@@ -32,9 +43,16 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                 for problem in &compacted.problems {
                     tracing::error!(%problem, "compaction left this where it is");
                 }
+                more = compacted.did_something();
                 settle(&shared, compacted).await;
             }
-            Err(error) => tracing::error!(%error, "compaction failed; it will be tried again"),
+            Err(StoreError::Full) => tracing::warn!("no space to compact; free some"),
+            Err(error) => {
+                tracing::error!(%error, "compaction failed; it will be tried again");
+                // Whether it was committed is not known: old files stay until the next start.
+                std::mem::forget(hold);
+                continue;
+            }
         }
         drop(hold);
     }

@@ -235,6 +235,12 @@ impl Machine {
         wals.map(millrace_store::Wal::bytes_retained).sum()
     }
 
+    /// The highest generation that any slot has given out.
+    pub(super) fn highest_generation(&self) -> millrace_core::Generation {
+        let highest = self.cores.iter().map(ShardCore::highest_generation);
+        highest.max().unwrap_or_default()
+    }
+
     /// Bytes charged to the memory budget.
     pub(super) fn charged(&self) -> u64 {
         self.base.budget.used()

@@ -64,14 +64,15 @@ impl ShardCore {
             return false;
         }
         let options = &self.config.options;
+        // All shards together flush before un-flushed bytes alone would use the budget up.
+        let share = options.admission_bytes() / 2 / u64::from(self.config.shards);
         let waited = |since: Timestamp| now.get().saturating_sub(since.get());
         let due = self
             .dirty
             .since
             .is_some_and(|since| Duration::from_millis(waited(since)) >= options.flush_interval);
-        due || self.dirty.bytes >= options.flush_bytes
+        due || self.dirty.bytes >= options.flush_bytes.min(share)
             || self.dirty.len() >= options.flush_streams
-            || self.budget.used() >= options.admission_bytes() / 2
     }
 
     /// Freezes what is dirty. The shard goes on; only one flush is under way at a time.

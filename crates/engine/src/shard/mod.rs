@@ -112,12 +112,12 @@ impl Command {
     /// on a full disk.
     pub(crate) fn is_urgent(&self) -> bool {
         match self {
-            Self::Create(_) | Self::CreateFork { .. } | Self::AddFork { .. } => false,
+            Self::Create(_)
+            | Self::CreateFork { .. }
+            | Self::AddFork { .. }
+            | Self::Touch { .. } => false,
             Self::Append { append, .. } => append.is_close_only(),
-            Self::Delete { .. }
-            | Self::Expire { .. }
-            | Self::Touch { .. }
-            | Self::DropFork { .. } => true,
+            Self::Delete { .. } | Self::Expire { .. } | Self::DropFork { .. } => true,
             #[cfg(test)]
             Self::Panic => false,
         }

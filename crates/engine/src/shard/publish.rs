@@ -49,6 +49,9 @@ impl ShardCore {
                 let own = created.generations.last().map(|start| start.generation);
                 self.saw_generation(stream.slot(), own.unwrap_or_default());
             }
+            if let Event::GenerationRaised { generation, .. } = &event {
+                self.saw_generation(stream.slot(), *generation);
+            }
             if let Some(what) = contradiction(before.as_ref(), &event) {
                 return Err(StoreError::Corrupt {
                     what: format!("frame {lsn} of the log {what}"),

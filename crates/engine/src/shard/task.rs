@@ -49,6 +49,18 @@ pub struct Shard {
     first: Vec<Peer>,
 }
 
+/// Tells `/ready` of a panic that ends the loop: such a shard takes nothing any more.
+struct ToldOfPanic(Arc<ShardStatus>);
+
+impl Drop for ToldOfPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0
+                .poison("a shard stopped by a defect; restart the server".into());
+        }
+    }
+}
+
 type Tick = Pin<Box<dyn Future<Output = ()>>>;
 
 /// Work that ran beside the shard.
@@ -93,6 +105,7 @@ impl Shard {
 
     /// Serves until the engine is shut down. Must run inside a `LocalSet`.
     pub async fn run(mut self) {
+        let _told = ToldOfPanic(Arc::clone(&self.status));
         self.begin().await;
         let mut tick = next_tick();
         loop {
@@ -169,6 +182,7 @@ impl Shard {
     async fn take_turn(&mut self, first: Message) -> Option<oneshot::Sender<()>> {
         let mut entries = Vec::new();
         let mut bytes = 0;
+        let mut taken = 0;
         let mut next = Some(first);
         let mut stop = None;
         while let Some(message) = next {
@@ -180,7 +194,8 @@ impl Shard {
                 Message::Peer(peer) => entries.extend(self.core.entry_of(peer)),
                 other => stop = self.serve(other),
             }
-            let full = entries.len() >= TURN_COMMANDS_MAX || bytes >= TURN_BYTES_MAX;
+            taken += 1;
+            let full = taken >= TURN_COMMANDS_MAX || bytes >= TURN_BYTES_MAX;
             next = if full || stop.is_some() {
                 None
             } else {
@@ -359,5 +374,10 @@ fn next_tick() -> Tick {
 }
 
 async fn run_flush(shared: Arc<Shared>, start: FlushStart) -> FlushDone {
-    tasks::blocking(move || start.run(&shared.env, &shared.segments, &shared.catalog)).await
+    let run = move || {
+        let run = || start.run(&shared.env, &shared.segments, &shared.catalog);
+        let panicked = || FlushDone(Err(StoreError::corrupt("a flush panicked")));
+        catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| panicked())
+    };
+    tasks::blocking(run).await
 }

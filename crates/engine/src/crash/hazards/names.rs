@@ -199,3 +199,30 @@ fn the_token_of_an_empty_streams_start_survives_an_unclean_stop_in_memory_mode()
         assert!(state.owns(start), "nothing can be lost before the start");
     }
 }
+
+#[test]
+fn a_raised_generation_is_counted_when_the_log_is_replayed() {
+    let mut options = small_options(1);
+    options.durability = Durability::Memory;
+    let mut bench = Bench::with(3, options);
+    bench.create("a", b"x");
+    bench.at().flush().expect("it flushes");
+    bench.crash();
+    bench
+        .append("a", b"y")
+        .expect("it is raised and appended to");
+    let raised = bench
+        .at()
+        .state(&name("a"))
+        .expect("it is there")
+        .generations
+        .current();
+    // A killed process: what was written is there, and replayed.
+    bench.machine = None;
+    bench.disk = bench.disk.kill();
+    bench.open();
+    assert!(
+        bench.at().highest_generation() >= raised,
+        "{raised} may be given out again"
+    );
+}
