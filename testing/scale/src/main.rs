@@ -1,0 +1,43 @@
+//! `cargo run --release -p millrace-scale`: the real binary with many streams. How fast they are
+//! created, what they take in memory once they are idle, and how soon a cold start serves, after a
+//! clean stop and after `kill -9`.
+//!
+//! Layout: [`settings`], [`server`] (the process), [`load`] (creating), [`http`] (a small client),
+//! [`probe`] (`/proc`, the page cache), [`run`] (the order of things), [`report`] (the figures).
+//!
+//! Not here: latency under load and throughput beside other servers; whether what is read is right
+//! (`testing/kill`).
+#![allow(
+    clippy::disallowed_methods,
+    reason = "this is a client of the real binary: real clocks, threads and sockets"
+)]
+
+mod http;
+mod load;
+mod probe;
+mod report;
+mod run;
+mod server;
+mod settings;
+
+use std::process::ExitCode;
+
+use settings::Settings;
+
+fn main() -> ExitCode {
+    let settings = match Settings::from_args(std::env::args().skip(1)) {
+        Ok(settings) => settings,
+        Err(what) => return failed(&what),
+    };
+    match run::run(&settings) {
+        Ok(figures) if settings.json => println!("{:#}", figures.json()),
+        Ok(figures) => print!("{}", figures.table()),
+        Err(what) => return failed(&what),
+    }
+    ExitCode::SUCCESS
+}
+
+fn failed(what: &str) -> ExitCode {
+    eprintln!("scale: {what}");
+    ExitCode::FAILURE
+}
