@@ -63,6 +63,7 @@ impl Budget {
         }
     }
 
+    #[cfg(test)]
     pub(crate) fn used(&self) -> u64 {
         self.0.used.load(Ordering::Relaxed)
     }
