@@ -17,6 +17,17 @@ use crate::live::Live;
 
 type Map<K, V> = HashMap<K, V, FixedState>;
 
+/// Maps of up to so many entries keep their room.
+const SMALL: usize = 4096;
+
+/// Gives back most of the room of a map that has become almost empty. Maps keep what they grew to:
+/// after a million streams some hundred bytes each, whether or not one of them is in memory.
+pub(crate) fn fit<K: Eq + std::hash::Hash, V>(map: &mut Map<K, V>) {
+    if map.capacity() > SMALL && map.len() < map.capacity() / 8 {
+        map.shrink_to(2 * map.len());
+    }
+}
+
 /// The streams of one shard that are in memory.
 #[derive(Debug)]
 pub(crate) struct Directory {
@@ -143,6 +154,13 @@ impl Directory {
         true
     }
 
+    /// Gives back the room of streams that left.
+    pub(crate) fn fit(&self) {
+        let mut maps = self.write();
+        fit(&mut maps.by_name);
+        fit(&mut maps.by_id);
+    }
+
     /// How many streams are in memory.
     pub(crate) fn len(&self) -> usize {
         self.read().by_id.len()
@@ -154,5 +172,23 @@ impl Directory {
 
     fn write(&self) -> RwLockWriteGuard<'_, Maps> {
         self.maps.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_map_that_became_almost_empty_gives_its_room_back() {
+        let mut map: Map<u32, u32> = Map::default();
+        map.extend((0..100_000).map(|n| (n, n)));
+        map.retain(|n, _| *n < 50_000);
+        fit(&mut map);
+        assert!(map.capacity() > SMALL, "half full is full enough");
+        map.retain(|n, _| *n < 100);
+        fit(&mut map);
+        assert!(map.capacity() <= SMALL, "{}", map.capacity());
+        assert_eq!(map.len(), 100);
     }
 }

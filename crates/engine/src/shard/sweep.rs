@@ -6,7 +6,7 @@ use millrace_core::{Lifetime, StreamId, Timestamp, slot::shard_of};
 use millrace_store::StoreError;
 
 use super::{Command, core::ShardCore};
-use crate::live::Live;
+use crate::{directory::fit, live::Live};
 
 /// The most streams one sweep looks at, of each kind: a sweep is a small part of a turn.
 const SWEEP_MAX: usize = 1024;
@@ -88,6 +88,7 @@ impl ShardCore {
     pub(crate) fn evict(&mut self, now: Timestamp) -> Vec<Command> {
         let idle = u64::try_from(self.idle_after().as_millis()).unwrap_or(u64::MAX);
         let mut renewals = Vec::new();
+        let mut left = false;
         for _ in 0..EVICT_MAX {
             let rested = |since: Timestamp| now.get().saturating_sub(since.get()) >= idle;
             match self.clean_queue.front() {
@@ -116,11 +117,25 @@ impl ShardCore {
             if self.directory.evict(stream, may_leave) {
                 self.producers.remove(&stream);
                 self.disarm(stream);
+                left = true;
             } else {
                 self.clean_queue.push_back((now, stream));
             }
         }
+        if left {
+            self.fit();
+        }
         renewals
+    }
+
+    /// Gives back the room of streams that left memory.
+    fn fit(&mut self) {
+        self.directory.fit();
+        fit(&mut self.producers);
+        fit(&mut self.armed);
+        if self.clean_queue.len() < self.clean_queue.capacity() / 8 {
+            self.clean_queue.shrink_to(2 * self.clean_queue.len());
+        }
     }
 
     /// How long a stream has to rest before it leaves: next to nothing when there are more in memory
