@@ -22,19 +22,24 @@ mod settings;
 
 use std::process::ExitCode;
 
-use settings::Settings;
+use crate::{report::Figures, settings::Settings};
 
 fn main() -> ExitCode {
     let settings = match Settings::from_args(std::env::args().skip(1)) {
         Ok(settings) => settings,
         Err(what) => return failed(&what),
     };
-    match run::run(&settings) {
-        Ok(figures) if settings.json => println!("{:#}", figures.json()),
-        Ok(figures) => print!("{}", figures.table()),
-        Err(what) => return failed(&what),
+    let mut figures = Figures::default();
+    let done = run::run(&settings, &mut figures);
+    if settings.json {
+        println!("{:#}", figures.json());
+    } else {
+        print!("{}", figures.table());
     }
-    ExitCode::SUCCESS
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(what) => failed(&format!("{what}; what comes after that was not measured")),
+    }
 }
 
 fn failed(what: &str) -> ExitCode {

@@ -113,7 +113,7 @@ impl Figures {
 
     #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
     fn rate(&self) -> f64 {
-        self.created.streams as f64 / self.created.took.as_secs_f64()
+        self.created.streams as f64 / self.created.took.as_secs_f64().max(f64::EPSILON)
     }
 
     /// For programs: times in seconds, sizes in bytes.

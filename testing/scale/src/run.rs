@@ -19,13 +19,10 @@ const COLD_READS: u64 = 200;
 /// A killed server is killed so long after it began to create more.
 const KILL_AFTER: Duration = Duration::from_secs(4);
 
-/// Measures everything.
-pub(crate) fn run(settings: &Settings) -> Result<Figures, String> {
+/// Measures everything. What was measured before a failure stands in `figures`.
+pub(crate) fn run(settings: &Settings, figures: &mut Figures) -> Result<(), String> {
     let mut home = Home::new(settings).map_err(|error| format!("no data directory: {error}"))?;
-    let mut figures = Figures {
-        streams: settings.streams,
-        ..Figures::default()
-    };
+    figures.streams = settings.streams;
     let server = home.start()?;
     figures.first_start = server.ready_after;
     say("creating");
@@ -36,7 +33,7 @@ pub(crate) fn run(settings: &Settings) -> Result<Figures, String> {
             figures.created.streams
         ));
     }
-    rest(settings, &server, &mut figures)?;
+    rest(settings, &server, figures)?;
     say("stopping");
     figures.stop = server.stop()?;
     figures.disk_bytes = probe::disk_bytes(&home.data()).map_err(|error| error.to_string())?;
@@ -50,7 +47,7 @@ pub(crate) fn run(settings: &Settings) -> Result<Figures, String> {
     figures.killed_appending = killed;
     server.stop()?;
     home.end();
-    Ok(figures)
+    Ok(())
 }
 
 /// Looks at memory after every time of rest.
