@@ -186,6 +186,10 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "MILLRACE_EXIT_ON_POISON", value_parser = BoolishValueParser::new())]
     pub(crate) exit_on_poison: bool,
 
+    /// Serve all of HTTP/1.1 by the general path; for comparison and should the short one misbehave
+    #[arg(long, env = "MILLRACE_NO_SHORT_WAY", value_parser = BoolishValueParser::new())]
+    pub(crate) no_short_way: bool,
+
     /// How log lines are written to stderr; RUST_LOG chooses which
     #[arg(long, env = "MILLRACE_LOG_FORMAT", default_value = "text", value_enum)]
     pub(crate) log_format: LogFormat,

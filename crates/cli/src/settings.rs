@@ -79,6 +79,7 @@ impl Settings {
             origins: origins(&args.cors_origins)?,
             access,
             connections_max: connections_max(around.descriptors),
+            short_way: !args.no_short_way,
             times: Times {
                 drain: shutdown(args)? / 5 * 4,
                 ..Times::default()

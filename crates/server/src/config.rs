@@ -19,6 +19,9 @@ pub struct Config {
     pub access: Access,
     /// The most connections at a time; more wait to be accepted.
     pub connections_max: usize,
+    /// Whether plain requests of HTTP/1.1 are answered without hyper (see `lane`). The answers are the
+    /// same; without it they cost more.
+    pub short_way: bool,
     /// How long things may take.
     pub times: Times,
 }
@@ -56,6 +59,7 @@ impl Default for Config {
             origins: Origins::Any,
             access: Access::Open,
             connections_max: 100_000,
+            short_way: true,
             times: Times::default(),
         }
     }

@@ -25,6 +25,7 @@ mod core;
 mod front;
 mod handlers;
 mod held;
+mod lane;
 mod router;
 mod server;
 

@@ -80,7 +80,7 @@ impl Service for Router {
 }
 
 /// Answers one request, whatever happens on the way.
-async fn answer<B>(app: &Arc<App>, request: Request<B>) -> Answer
+pub(crate) async fn answer<B>(app: &Arc<App>, request: Request<B>) -> Answer
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -94,7 +94,16 @@ where
     };
     finish(app, &head.headers, &mut answer, id.clone());
     let took = app.env.clock.mono().saturating_sub(start);
-    log(&head, &answer, &id, took);
+    log(&head.method, head.uri.path(), &answer, &id, took);
+    answer
+}
+
+/// The answer to a request without headers of interest that was refused before it came here.
+pub(crate) fn refused(app: &App, method: &Method, path: &str, problem: &Problem) -> Answer {
+    let id = app.request_id(&HeaderMap::new());
+    let mut answer = answer::problem(problem);
+    finish(app, &HeaderMap::new(), &mut answer, id.clone());
+    log(method, path, &answer, &id, std::time::Duration::ZERO);
     answer
 }
 
@@ -157,27 +166,33 @@ fn not_allowed(allow: &'static str) -> Problem {
 }
 
 fn authorize(access: &Access, headers: &HeaderMap) -> Result<(), Problem> {
-    let Access::Key(key) = access else {
-        return Ok(());
-    };
-    let shown = headers.get(header::AUTHORIZATION).and_then(bearer);
-    match shown {
-        Some(shown) if key.is(shown) => Ok(()),
-        _ => Err(HttpFault::Unauthorized.into()),
+    let shown = headers.get(header::AUTHORIZATION);
+    if admits(access, shown.map(HeaderValue::as_bytes)) {
+        Ok(())
+    } else {
+        Err(HttpFault::Unauthorized.into())
+    }
+}
+
+/// Whether who shows this `Authorization` may use the streams.
+pub(crate) fn admits(access: &Access, shown: Option<&[u8]>) -> bool {
+    match access {
+        Access::Open => true,
+        Access::Key(key) => shown.and_then(bearer).is_some_and(|shown| key.is(shown)),
     }
 }
 
 /// What follows `Bearer`, whatever its case.
-fn bearer(value: &HeaderValue) -> Option<&[u8]> {
+fn bearer(value: &[u8]) -> Option<&[u8]> {
     const SCHEME: &[u8] = b"bearer ";
-    let (scheme, token) = value.as_bytes().split_at_checked(SCHEME.len())?;
+    let (scheme, token) = value.split_at_checked(SCHEME.len())?;
     scheme
         .eq_ignore_ascii_case(SCHEME)
         .then(|| token.trim_ascii())
 }
 
 /// What every answer carries.
-fn finish(app: &App, request: &HeaderMap, answer: &mut Answer, id: HeaderValue) {
+pub(crate) fn finish(app: &App, request: &HeaderMap, answer: &mut Answer, id: HeaderValue) {
     let headers = answer.headers_mut();
     cors::add_security(headers);
     if let Some(origin) = app.config.origins.allowed(request.get(header::ORIGIN)) {
@@ -189,8 +204,8 @@ fn finish(app: &App, request: &HeaderMap, answer: &mut Answer, id: HeaderValue) 
     headers.insert(REQUEST_ID, id);
 }
 
-fn log(head: &Parts, answer: &Answer, id: &HeaderValue, took: std::time::Duration) {
-    let (method, path, status) = (&head.method, head.uri.path(), answer.status().as_u16());
+fn log(method: &Method, path: &str, answer: &Answer, id: &HeaderValue, took: std::time::Duration) {
+    let status = answer.status().as_u16();
     let id = id.to_str().unwrap_or_default();
     // Whoever asks `/ready` wants to hear "no" too.
     if answer.status().is_server_error() && path != READY {
@@ -202,10 +217,10 @@ fn log(head: &Parts, answer: &Answer, id: &HeaderValue, took: std::time::Duratio
 
 /// A request's future panicked. The panic itself was told by the panic hook.
 #[derive(Debug)]
-struct Panicked;
+pub(crate) struct Panicked;
 
 /// Runs `future`; a panic in it ends it alone, not the connection and not the core.
-async fn unwinding<F: Future>(future: F) -> Result<F::Output, Panicked> {
+pub(crate) async fn unwinding<F: Future>(future: F) -> Result<F::Output, Panicked> {
     let mut future = pin!(future);
     std::future::poll_fn(move |cx| {
         // What a request shares with others is behind locks that keep it whole.

@@ -3,6 +3,7 @@
 //! Generic over the bytes below it, so that a simulated network can stand in. Limits are hyper's
 //! where it has them and `socket.rs`'s where it has not.
 
+mod prefixed;
 mod sniff;
 mod socket;
 
@@ -21,16 +22,17 @@ use tokio::{
     sync::watch,
 };
 
-use self::{
-    sniff::{Sniffed, Version, sniff},
+use self::sniff::{Version, sniff};
+pub(crate) use self::{
+    prefixed::Prefixed,
     socket::{Activity, Socket},
 };
 use crate::config::Times;
 
 /// The most bytes of a request's line and headers: a name of 1,024 bytes may take three times that.
 const HEAD_BYTES_MAX: usize = 64 << 10;
-/// The most headers of a request.
-const HEADERS_MAX: usize = 100;
+// The most headers of a request are hyper's default, 100; asked for by number they would be counted
+// on the heap, twice a request.
 /// The most bytes of an answer that wait for the socket, and of a request that wait for a handler.
 const BUFFER_BYTES_MAX: usize = 128 << 10;
 /// The most requests at a time on one HTTP/2 connection.
@@ -70,7 +72,6 @@ impl Protocol {
             .timer(TokioTimer::new())
             .header_read_timeout(times.idle)
             .max_header_size(HEAD_BYTES_MAX)
-            .max_headers(HEADERS_MAX)
             .max_buf_size(BUFFER_BYTES_MAX)
             .half_close(true);
         let mut http2 = http2::Builder::new(LocalExecutor);
@@ -121,7 +122,7 @@ impl Protocol {
 
     async fn serve_http1<C, S>(
         &self,
-        socket: Sniffed<Socket<C>>,
+        socket: Prefixed<Socket<C>>,
         service: Rc<S>,
         activity: Rc<Activity>,
         mut draining: watch::Receiver<bool>,
@@ -146,7 +147,7 @@ impl Protocol {
 
     async fn serve_http2<C, S>(
         &self,
-        socket: Sniffed<Socket<C>>,
+        socket: Prefixed<Socket<C>>,
         service: Rc<S>,
         activity: Rc<Activity>,
         mut draining: watch::Receiver<bool>,

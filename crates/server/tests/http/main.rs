@@ -19,6 +19,7 @@ mod long_poll;
 mod races;
 mod reads;
 mod refusals;
+mod short_way;
 mod sse;
 mod stall;
 mod support;
