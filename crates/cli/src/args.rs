@@ -39,6 +39,10 @@ pub(crate) enum Verb {
 
 /// The flags of `serve`.
 #[derive(Args, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "switches, each a flag of its own"
+)]
 pub(crate) struct ServeArgs {
     /// Address to listen on; beyond this machine only with a key, or with --no-auth
     #[arg(

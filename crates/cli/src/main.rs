@@ -24,6 +24,11 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 
 use crate::args::{Cli, Verb};
 
+/// The C library's allocator keeps what a million streams needed once; this one gives it back, and is
+/// quicker (ADR 13).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let matches = Cli::command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());

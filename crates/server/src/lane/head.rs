@@ -43,19 +43,38 @@ pub(super) struct Append {
 }
 
 /// Header fields as they lie in the buffer.
-struct Raw<'a>(&'a [Header<'a>]);
+struct Raw<'a> {
+    fields: &'a [Header<'a>],
+    /// Which lengths their names have, a bit each: most of what is looked for is not there.
+    lengths: u64,
+}
 
-impl Raw<'_> {
+impl<'a> Raw<'a> {
+    fn new(fields: &'a [Header<'a>]) -> Self {
+        let lengths = fields
+            .iter()
+            .fold(0, |lengths, field| lengths | length_bit(field.name));
+        Self { fields, lengths }
+    }
+
     fn has(&self, name: &HeaderName) -> bool {
         self.find(name) != Found::Nothing
     }
 }
 
+/// Names of 63 bytes and more share a bit.
+fn length_bit(name: &str) -> u64 {
+    1 << name.len().min(63)
+}
+
 impl Fields for Raw<'_> {
     fn find(&self, name: &HeaderName) -> Found<'_> {
         let name = name.as_str();
+        if self.lengths & length_bit(name) == 0 {
+            return Found::Nothing;
+        }
         let named = self
-            .0
+            .fields
             .iter()
             .filter(|field| field.name.eq_ignore_ascii_case(name));
         Found::of(named.map(|field| field.value))
@@ -81,7 +100,7 @@ pub(super) fn look(input: &[u8], access: &Access, appends: bool) -> Look {
     let (Some(method), Some(target), Some(1)) = (parsed.method, parsed.path, parsed.version) else {
         return Look::Other;
     };
-    let fields = Raw(parsed.headers);
+    let fields = Raw::new(parsed.headers);
     let Some(length) = body_bytes(&fields) else {
         return Look::Other;
     };
@@ -181,7 +200,7 @@ fn append(
         return None;
     }
     if let Access::Key(_) = access {
-        let shown = fields.0.iter().find(|field| {
+        let shown = fields.fields.iter().find(|field| {
             field
                 .name
                 .eq_ignore_ascii_case(header::AUTHORIZATION.as_str())
@@ -204,8 +223,8 @@ fn plain(
     fields: &Raw<'_>,
     body: &[u8],
 ) -> Option<Request<Full<Bytes>>> {
-    let mut headers = HeaderMap::with_capacity(fields.0.len());
-    for field in fields.0 {
+    let mut headers = HeaderMap::with_capacity(fields.fields.len());
+    for field in fields.fields {
         let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
         headers.append(name, HeaderValue::from_bytes(field.value).ok()?);
     }

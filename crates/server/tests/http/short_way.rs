@@ -1,6 +1,9 @@
 //! The short way against hyper: the same requests, sent byte for byte to two servers of which one
 //! has no short way, come back the same.
 
+use std::time::Duration;
+
+use millrace_env::sleep;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::{TestServer, within};
@@ -277,7 +280,7 @@ async fn answers(server: &TestServer, pieces: &[String]) -> String {
     let mut conn = server.connect().await;
     for piece in pieces {
         conn.stream.write_all(piece.as_bytes()).await.unwrap();
-        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        sleep(Duration::from_millis(2)).await;
     }
     conn.stream.shutdown().await.unwrap();
     let mut all = Vec::new();
