@@ -1,8 +1,9 @@
 // The shell blocks of a Markdown file, run as a reader would: in order, in one shell, in a directory
 // that was empty before.
 //
-// The convention: every block fenced as ```sh is run. A command that no test can run is fenced as
-// ```console, below a comment `<!-- not run: why -->`; ```text is output and configuration.
+// The convention: every block fenced as ```sh is run. So is one fenced as ```console, when its commands
+// begin with `$ `, and what stands under each has to come. A command that no test can run is fenced as
+// ```console below a comment `<!-- not run: why -->`; ```text is output and configuration.
 // `millrace` and `cargo run --release --` are the binary under test, by the scripts in `shims/`:
 // `serve` goes on beside what follows and is waited for, `check` and `dump` need it stopped and stop
 // it, every other verb asks it. The port 4437 is replaced by a free one, so that a server of the
@@ -37,6 +38,17 @@ export const shellBlocks = (path) =>
   fencedBlocks(path)
     .filter(({ language }) => language === "sh")
     .map(({ code }) => code)
+
+/** The commands of the ```console blocks of a Markdown file, and what stands under each. */
+export const sessions = (path) =>
+  fencedBlocks(path)
+    .filter(({ language, code }) => language === "console" && code.startsWith("$ "))
+    .map(({ code }) =>
+      code
+        .split(/^\$ /m)
+        .slice(1)
+        .map((part) => ({ command: part.slice(0, part.indexOf("\n")), output: part.slice(part.indexOf("\n") + 1) })),
+    )
 
 /** Runs blocks in one shell; gives what each wrote, and the shell's exit code. */
 export async function runBlocks(blocks, directory) {

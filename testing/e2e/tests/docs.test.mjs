@@ -8,7 +8,7 @@ import { existsSync, statSync, writeFileSync } from "node:fs"
 import { dirname, join, relative, resolve } from "node:path"
 import { afterEach, describe, expect, test } from "vitest"
 
-import { fencedBlocks, runBlocks, shellBlocks } from "../../support/readme.mjs"
+import { fencedBlocks, runBlocks, sessions, shellBlocks } from "../../support/readme.mjs"
 import { ROOT, emptyDirectory, filesBelow, millrace, removeDirectories, run, text } from "../../support/repository.mjs"
 import { startServer } from "../../support/server.mjs"
 
@@ -63,6 +63,14 @@ describe("shell blocks", () => {
     expect(all).not.toMatch(/"code":"/)
   })
 
+  const spoken = pages.flatMap((page) => sessions(join(ROOT, page)).map((session) => [page, session]))
+  test.each(spoken)("of a session in %s bring what stands under them", { timeout: 60_000 }, async (_, session) => {
+    const blocks = ["exec 2>&1; set +e", "millrace serve", ...session.map(({ command }) => command)]
+    const { outputs } = await runBlocks(blocks, emptyDirectory("docs"))
+    const said = outputs.slice(2).map((output, i) => ({ command: session[i].command, output: anyNumbers(output) }))
+    expect(said).toEqual(session.map(({ command, output }) => ({ command, output: anyNumbers(output) })))
+  })
+
   test("are all looked at, and what is expected is of a page that has some", () => {
     expect(Object.keys(expected).filter((page) => !runnable.includes(page))).toEqual([])
     expect(runnable.filter((page) => !(page in expected))).toEqual([])
@@ -72,7 +80,7 @@ describe("shell blocks", () => {
     const wrong = pages.flatMap((page) =>
       blocksOf(page)
         .filter(({ language, code, before }) => {
-          if (language === "console") return !/^<!-- not run: .{10,} -->$/.test(before)
+          if (language === "console") return !code.startsWith("$ ") && !/^<!-- not run: .{10,} -->$/.test(before)
           if (language === "text") return /^(\$ |millrace |cargo |curl |npm |git |docker |podman |kubectl |systemctl |testing\/run)/m.test(code)
           return !["sh", ...NOT_COMMANDS, ...RUN_OTHERWISE].includes(language)
         })
@@ -143,7 +151,7 @@ function flagTable(help) {
 }
 
 /** Flags of other tools in the pages, and what every tool has. */
-const OTHERS = new Set(["--max-time", "--release", "--data-binary", "--signal", "--version"])
+const OTHERS = new Set(["--max-time", "--release", "--data-binary", "--signal", "--version", "--cacert", "--features"])
 
 describe("configuration.md", () => {
   const PAGE = "docs/configuration.md"
@@ -173,7 +181,7 @@ describe("configuration.md", () => {
     // The pages that are left out name variables of the tests as well.
     for (const name of pages.filter((page) => !/^(ARCHITECTURE|CHANGELOG|docs\/(adr|performance|contributing|reliability))/.test(page))) {
       // What no test can run is other tools' commands.
-      const page = text(name).replace(/^```console\n[\s\S]*?^```$/gm, "")
+      const page = text(name).replace(/^```console\n(?!\$ )[\s\S]*?^```$/gm, "")
       const flags = [...page.matchAll(/(?<![\w-])--[a-z]+(?:-[a-z]+)*/g)].map(([flag]) => flag)
       const names = [...page.matchAll(/\bMILLRACE_[A-Z_]+/g)].map(([found]) => found)
       const wrong = [...flags, ...names].filter((found) => !known.includes(found) && !OTHERS.has(found))

@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::json;
 
-use crate::support::{NOWHERE, Ran, Server, command, ran};
+use crate::support::{NOWHERE, Ran, Server, command, eventually, ran};
 
 fn ask(url: &str, more: &[&str]) -> Ran {
     let mut asked = command(&["ready", "--url", url]);
@@ -31,11 +31,12 @@ fn answering(answer: &'static str) -> String {
 #[test]
 fn a_server_is_ready_whatever_its_key_is() {
     let server = Server::with(&["--api-key", "correct-horse"]);
-    let said = ask(&server.url, &[]);
-    assert_eq!(
-        (said.code, said.out.as_str(), said.err.as_str()),
-        (Some(0), "ready\n", "")
-    );
+    // It listens before it is.
+    let said = eventually("it is ready", || {
+        let said = ask(&server.url, &[]);
+        (said.code == Some(0)).then_some(said)
+    });
+    assert_eq!((said.out.as_str(), said.err.as_str()), ("ready\n", ""));
     assert_eq!(server.json(&["ready"]), json!({ "ready": true }));
 }
 
