@@ -26,6 +26,8 @@ use crate::{
 
 /// For the head of an answer to anything that does not wait on purpose.
 const ANSWER_WITHIN: Duration = Duration::from_mins(1);
+/// For the answer of `/ready`, which waits for nothing.
+const READY_WITHIN: Duration = Duration::from_secs(5);
 /// For each further piece of a body.
 const PIECE_WITHIN: Duration = Duration::from_mins(1);
 /// BOUND: the largest page a server can be told to send is below this.
@@ -106,6 +108,14 @@ pub struct Row {
     pub expires_at: Option<String>,
     /// When it was created.
     pub created_at: String,
+}
+
+/// What `/ready` answers.
+#[derive(Deserialize)]
+struct Readiness {
+    ready: bool,
+    #[serde(default)]
+    reasons: Vec<String>,
 }
 
 impl Ask {
@@ -201,6 +211,22 @@ impl Client {
         let next = answer.headers.get(STREAM_LIST_NEXT);
         let next = next.and_then(|next| next.to_str().ok()).map(str::to_owned);
         Ok(Listing { rows, next })
+    }
+
+    /// Why the server takes no work at this moment, as `/ready` says it; nothing when it does. Asks
+    /// once, without the patience of everything else: whoever asks wants to know about this moment.
+    pub async fn unready(&self) -> Result<Vec<String>, Error> {
+        let mut ask = Ask::new(Method::GET, "/ready".to_owned(), Repeat::Freely);
+        ask.within = READY_WITHIN;
+        let request = self.request(&ask)?;
+        let response = self.shared.transport.send(request, ask.within).await?;
+        let (parts, body) = response.into_parts();
+        let body = self.collect(body).await?;
+        match serde_json::from_slice(&body) {
+            Ok(Readiness { ready: true, .. }) => Ok(Vec::new()),
+            Ok(Readiness { reasons, .. }) if !reasons.is_empty() => Ok(reasons),
+            _ => Err(self.answer(format!("/ready brought {}", parts.status))),
+        }
     }
 
     /// Sends until there is an answer or patience ends, and reads it whole.

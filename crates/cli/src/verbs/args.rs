@@ -29,6 +29,8 @@ pub(crate) enum StreamVerb {
     Rm(RmArgs),
     /// List streams
     Ls(LsArgs),
+    /// Ask whether a server takes work, as a health check does
+    Ready(ReadyArgs),
     /// Explain an offset; asks no server
     Offset(OffsetArgs),
     /// Print completions for a shell
@@ -299,6 +301,13 @@ pub(crate) struct LsArgs {
     #[arg(long, value_name = "NUMBER")]
     pub(crate) limit: Option<usize>,
 
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// The flags of `ready`.
+#[derive(Args, Debug)]
+pub(crate) struct ReadyArgs {
     #[command(flatten)]
     pub(crate) server: ServerArgs,
 }

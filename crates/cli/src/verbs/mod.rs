@@ -18,6 +18,7 @@ mod page;
 mod place;
 mod progress;
 mod read;
+mod ready;
 mod table;
 mod tail;
 
@@ -71,6 +72,7 @@ fn ask(verb: &StreamVerb) -> Result<ExitCode, Failure> {
             StreamVerb::Fork(args) => fork::fork(args).await,
             StreamVerb::Rm(args) => manage::rm(args).await,
             StreamVerb::Ls(args) => list::ls(args).await,
+            StreamVerb::Ready(args) => ready::ready(args).await,
             StreamVerb::Offset(_) | StreamVerb::Completions(_) | StreamVerb::Man(_) => {
                 unreachable!("needs no server")
             }
@@ -91,6 +93,7 @@ fn talk(verb: &StreamVerb) -> Option<TalkArgs> {
         StreamVerb::Fork(args) => &args.server,
         StreamVerb::Rm(args) => &args.server,
         StreamVerb::Ls(args) => &args.server,
+        StreamVerb::Ready(args) => &args.server,
         StreamVerb::Offset(args) => return Some(args.talk),
         StreamVerb::Completions(_) | StreamVerb::Man(_) => return None,
     };

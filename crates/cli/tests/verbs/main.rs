@@ -8,6 +8,7 @@ mod exactly_once;
 mod failures;
 mod following;
 mod pipes;
+mod ready;
 mod support;
 mod table;
 mod work;

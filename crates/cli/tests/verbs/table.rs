@@ -2,7 +2,7 @@
 
 use crate::support::{command, ran};
 
-const VERBS: [&str; 15] = [
+const VERBS: [&str; 16] = [
     "serve",
     "check",
     "dump",
@@ -15,6 +15,7 @@ const VERBS: [&str; 15] = [
     "fork",
     "rm",
     "ls",
+    "ready",
     "offset",
     "completions",
     "man",
