@@ -4,10 +4,13 @@
     reason = "processes, files and waits are what is tested here"
 )]
 
+mod config;
 mod exactly_once;
 mod failures;
 mod following;
+mod matrix;
 mod pipes;
+mod stall;
 mod support;
 mod table;
 mod work;
