@@ -24,9 +24,17 @@ pub(crate) struct Cli {
 }
 
 /// What ends a process means; also in `docs/cli.md`.
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed or refused, or `check` found damage; 2 wrong usage; \
-    3 the data directory is in use; 4 no such stream; 5 no server can be reached; 6 the key is \
-    missing or wrong; 130 interrupted; 143 terminated.";
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    failed or refused, or `check` found damage
+  2    wrong usage, or a wrong config file
+  3    the data directory is in use
+  4    no such stream
+  5    no server can be reached, or the connection broke
+  6    the key is missing or wrong
+  130  interrupted (of `serve`, that is a good end: 0)
+  143  terminated (the same)";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {

@@ -14,7 +14,11 @@ mod kind;
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{ArgMatches, Command, CommandFactory as _, FromArgMatches as _, parser::ValueSource};
+use clap::{
+    ArgMatches, Command, CommandFactory as _, FromArgMatches as _,
+    error::{ContextKind, ContextValue},
+    parser::ValueSource,
+};
 
 pub(crate) use self::{example::example, file::File};
 use crate::{
@@ -65,9 +69,8 @@ impl From<clap::Error> for Wrong {
 }
 
 /// Reads the command line, the environment, and the config file that one of them names.
-pub(crate) fn asked(words: impl IntoIterator<Item = OsString>) -> Result<Asked, Wrong> {
-    let words: Vec<OsString> = words.into_iter().collect();
-    let matches = Cli::command().try_get_matches_from(&words)?;
+pub(crate) fn asked(words: &[OsString]) -> Result<Asked, Wrong> {
+    let matches = Cli::command().try_get_matches_from(words)?;
     let cli = Cli::from_arg_matches(&matches)?;
     let (cli, matches, file) = match &cli.verb {
         Verb::Serve(args) => match &args.config {
@@ -75,7 +78,7 @@ pub(crate) fn asked(words: impl IntoIterator<Item = OsString>) -> Result<Asked, 
             Some(path) => {
                 let file = File::read(path, &serve()).map_err(Wrong::File)?;
                 let command = with_defaults(Cli::command(), &file);
-                let matches = command.try_get_matches_from(&words)?;
+                let matches = command.try_get_matches_from(words)?;
                 (Cli::from_arg_matches(&matches)?, matches, Some(file))
             }
         },
@@ -89,6 +92,25 @@ pub(crate) fn asked(words: impl IntoIterator<Item = OsString>) -> Result<Asked, 
             file,
         },
     })
+}
+
+/// The name in the environment of a value that a flag does not take, if it is from there.
+pub(crate) fn from_environment(error: &clap::Error, words: &[OsString]) -> Option<String> {
+    let Some(ContextValue::String(shown)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
+    let flag = shown.split(' ').next()?;
+    let is_typed = words
+        .iter()
+        .any(|word| word.to_string_lossy().starts_with(flag));
+    let name = words.get(1)?.to_string_lossy();
+    let command = Cli::command();
+    let verb = command.find_subcommand(&*name)?;
+    let arg = verb
+        .get_arguments()
+        .find(|arg| arg.get_long() == flag.strip_prefix("--"))?;
+    let name = arg.get_env()?.to_string_lossy().into_owned();
+    (!is_typed && std::env::var_os(&name).is_some()).then_some(name)
 }
 
 /// The flags of `serve`.

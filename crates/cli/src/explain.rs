@@ -155,7 +155,10 @@ fn derived(settings: &Settings) -> Vec<Row> {
         row(
             "access",
             settings.access.to_owned(),
-            "the key is compared in constant time",
+            match settings.server.access {
+                millrace_server::Access::Key(_) => "the key is compared in constant time",
+                millrace_server::Access::Open => "there is no key",
+            },
         ),
         row(
             "admission bytes",

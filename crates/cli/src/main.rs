@@ -21,7 +21,7 @@ mod signals;
 mod units;
 mod verbs;
 
-use std::process::ExitCode;
+use std::{ffi::OsString, process::ExitCode};
 
 use crate::{
     args::Verb,
@@ -30,19 +30,34 @@ use crate::{
 };
 
 fn main() -> ExitCode {
-    let words: Vec<_> = std::env::args_os().collect();
+    let words: Vec<OsString> = std::env::args_os().collect();
     let json = words.iter().any(|word| word == "--json");
-    match config::asked(words) {
+    match config::asked(&words) {
         Ok(asked) => {
             let done = run(&asked);
             done.unwrap_or_else(|failure| failure.tell(asked.verb.json()))
         }
         Err(Wrong::File(failure)) => failure.tell(json),
-        Err(Wrong::Words(error)) if json && error.use_stderr() => {
-            Failure::of_words(&error).tell(json)
-        }
-        Err(Wrong::Words(error)) => error.exit(),
+        Err(Wrong::Words(error)) => wrong(&error, &words, json),
     }
+}
+
+/// Help that was asked for, or words that cannot be understood.
+fn wrong(error: &clap::Error, words: &[OsString], json: bool) -> ExitCode {
+    let from = config::from_environment(error, words);
+    if json && error.use_stderr() {
+        let failure = Failure::of_words(error);
+        return match from {
+            Some(name) => failure.at(name).tell(json),
+            None => failure.tell(json),
+        };
+    }
+    // Nobody may be listening; the exit code says it too.
+    let _ = error.print();
+    if let Some(name) = from {
+        eprintln!("help: the value is from the environment, {name}");
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
 fn run(asked: &Asked) -> Result<ExitCode, Failure> {

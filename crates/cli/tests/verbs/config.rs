@@ -124,6 +124,12 @@ fn what_is_wrong_in_a_file_refuses_the_start_and_is_named() {
     let refused = ran(wrong.output().expect("runs"));
     let want = "error: MILLRACE_SHARDS: --shards is 0";
     assert!(refused.err.starts_with(want), "{}", refused.err);
+    let mut wrong = command(&["serve", "--explain-config"]);
+    wrong.env("MILLRACE_SHARDS", "two");
+    let refused = ran(wrong.output().expect("runs"));
+    assert_eq!(refused.code, Some(2));
+    let want = "help: the value is from the environment, MILLRACE_SHARDS\n";
+    assert!(refused.err.ends_with(want), "{}", refused.err);
 }
 
 #[test]

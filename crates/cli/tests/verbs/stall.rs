@@ -59,7 +59,7 @@ impl Stall {
 
 /// Requests here are small: each comes with one read.
 fn forward(mut from: TcpStream, mut to: TcpStream, through: usize, seen: &AtomicUsize) {
-    let mut buffer = [0; 64 << 10];
+    let mut buffer = vec![0; 64 << 10];
     while let Ok(len) = from.read(&mut buffer) {
         let piece = &buffer[..len];
         let requests = String::from_utf8_lossy(piece)
