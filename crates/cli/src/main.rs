@@ -21,7 +21,11 @@ mod signals;
 mod units;
 mod verbs;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{
+    ffi::OsString,
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use crate::{
     args::Verb,
@@ -55,7 +59,10 @@ fn wrong(error: &clap::Error, words: &[OsString], json: bool) -> ExitCode {
     // Nobody may be listening; the exit code says it too.
     let _ = error.print();
     if let Some(name) = from {
-        eprintln!("help: the value is from the environment, {name}");
+        let _ = writeln!(
+            io::stderr(),
+            "help: the value is from the environment, {name}"
+        );
     }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }

@@ -132,7 +132,7 @@ fn announce(settings: &Settings, address: SocketAddr, json: bool) -> Result<(), 
     // Nobody may be listening to stdout; that is no reason not to serve.
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
     if settings.log_format == crate::args::LogFormat::Text && !json {
-        eprint!("{}", welcome(settings, address));
+        let _ = write!(io::stderr(), "{}", welcome(settings, address));
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::{
     stall::{Stall, full_pipe, hears_interrupts},
-    support::{Dir, NOWHERE, Ran, Server, command, ran, signal},
+    support::{Dir, NOWHERE, Ran, Server, command, eventually, ran, signal},
 };
 
 /// A verb that speaks to a server.
@@ -456,6 +456,37 @@ fn serve_speaks_json_and_needs_no_reader() {
     let ended = ran(child.wait_with_output().expect("ends"));
     assert_eq!(ended.code, Some(0), "{}", ended.err);
     assert!(ended.err.contains("stopped"), "{}", ended.err);
+}
+
+/// Neither stdout nor stderr is read by anyone, and nothing comes of it.
+#[test]
+fn a_server_whose_talk_nobody_hears_serves() {
+    let dir = Dir::new();
+    let port_file = dir.path("port");
+    let (read, write) = std::io::pipe().expect("a pipe");
+    drop(read);
+    let mut child = command(&["serve", "--port", "0", "--data-dir"])
+        .arg(dir.path("data"))
+        .arg("--port-file")
+        .arg(&port_file)
+        .stdout(write.try_clone().expect("a pipe"))
+        .stderr(write)
+        .spawn()
+        .expect("starts");
+    let port: u16 = eventually("it listens", || {
+        std::fs::read_to_string(&port_file)
+            .ok()?
+            .trim()
+            .parse()
+            .ok()
+    });
+    let url = format!("http://127.0.0.1:{port}");
+    let asked = ran(command(&["create", "a", "--url", &url])
+        .output()
+        .expect("runs"));
+    assert_eq!(asked.code, Some(0), "{}", asked.err);
+    signal(&child, Signal::TERM);
+    assert_eq!(child.wait().expect("ends").code(), Some(0));
 }
 
 #[test]
