@@ -24,7 +24,7 @@ impl Content {
     }
 }
 
-/// Line `n` with its line end, of 50 to 250 bytes.
+/// Line `n` with its line end, of 40 to 330 bytes.
 fn line(n: u64, out: &mut String) {
     let mix = n.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
     let words = usize::try_from(mix % 26).expect("at most 25");

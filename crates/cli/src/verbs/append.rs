@@ -317,11 +317,14 @@ impl Run<'_> {
         let Counts {
             messages, batches, ..
         } = self.counts;
-        if batches == 0 {
-            return failure;
-        }
-        let failure = failure.after(format!("after {messages} messages in {batches} batches"));
-        if failure.kind() == Kind::Unreachable {
+        let is_exact = matches!(self.to, To::Producer(_));
+        let has_begun = batches > 0;
+        let failure = if has_begun {
+            failure.after(format!("after {messages} messages in {batches} batches"))
+        } else {
+            failure
+        };
+        if failure.kind() == Kind::Unreachable && (has_begun || is_exact) {
             failure.help(self.how_to_go_on())
         } else {
             failure
