@@ -13,4 +13,5 @@ mod pipes;
 mod stall;
 mod support;
 mod table;
+mod terminal;
 mod work;
