@@ -12,7 +12,11 @@ mod example;
 mod file;
 mod kind;
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{
+    ffi::OsString,
+    io::{self, IsTerminal as _},
+    path::PathBuf,
+};
 
 use clap::{
     ArgMatches, Command, CommandFactory as _, FromArgMatches as _,
@@ -25,6 +29,9 @@ use crate::{
     args::{Cli, Verb},
     fail::Failure,
 };
+
+/// Longer lines are hard to read, however wide the terminal is.
+const HELP_COLUMNS_MAX: usize = 100;
 
 /// What was asked, by whatever way.
 #[derive(Debug)]
@@ -70,14 +77,14 @@ impl From<clap::Error> for Wrong {
 
 /// Reads the command line, the environment, and the config file that one of them names.
 pub(crate) fn asked(words: &[OsString]) -> Result<Asked, Wrong> {
-    let matches = Cli::command().try_get_matches_from(words)?;
+    let matches = command().try_get_matches_from(words)?;
     let cli = Cli::from_arg_matches(&matches)?;
     let (cli, matches, file) = match &cli.verb {
         Verb::Serve(args) => match &args.config {
             None => (cli, matches, None),
             Some(path) => {
                 let file = File::read(path, &serve()).map_err(Wrong::File)?;
-                let command = with_defaults(Cli::command(), &file);
+                let command = with_defaults(command(), &file);
                 let matches = command.try_get_matches_from(words)?;
                 (Cli::from_arg_matches(&matches)?, matches, Some(file))
             }
@@ -92,6 +99,16 @@ pub(crate) fn asked(words: &[OsString]) -> Result<Asked, Wrong> {
             file,
         },
     })
+}
+
+/// The flag table. Help is broken into lines for a person's terminal, and left alone for programs.
+fn command() -> Command {
+    let command = Cli::command();
+    if io::stdout().is_terminal() {
+        command.max_term_width(HELP_COLUMNS_MAX)
+    } else {
+        command.term_width(0)
+    }
 }
 
 /// The name in the environment of a value that a flag does not take, if it is from there.

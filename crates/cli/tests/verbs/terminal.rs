@@ -9,9 +9,12 @@ use std::{
     time::Duration,
 };
 
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::{
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+    termios::{Winsize, tcsetwinsize},
+};
 
-use crate::support::{Server, eventually};
+use crate::support::{Server, command, eventually, ran};
 
 /// Longer than input may take before a bar shows.
 const A_WHILE: Duration = Duration::from_millis(1200);
@@ -111,4 +114,26 @@ fn errors_are_in_colour_on_a_terminal_unless_no_color_is_set() {
         });
         assert!(screen.text().starts_with(start), "{:?}", screen.text());
     }
+}
+
+#[test]
+fn help_breaks_between_words_on_a_terminal_and_not_for_programs() {
+    let longest = |text: &str| text.lines().map(|line| line.chars().count()).max();
+    let piped = ran(command(&["serve", "--help"]).output().expect("runs"));
+    assert!(longest(&piped.out) > Some(100));
+    let (screen, terminal) = Screen::new();
+    let size = Winsize {
+        ws_row: 40,
+        ws_col: 72,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    tcsetwinsize(&terminal, size).expect("a size");
+    let mut help = command(&["append", "--help"]);
+    assert!(help.stdout(terminal).status().expect("runs").success());
+    drop(help);
+    eventually("all of it", || {
+        screen.text().contains("--version").then_some(())
+    });
+    assert!(longest(&screen.text()) <= Some(72), "{}", screen.text());
 }
