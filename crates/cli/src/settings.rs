@@ -20,6 +20,9 @@ const DESCRIPTORS_KEPT: u64 = 1024;
 /// The fewest connections that are worth serving.
 const CONNECTIONS_MIN: u64 = 64;
 
+/// What access rests on when it rests on the environment's `API_KEY`.
+pub(crate) const API_KEY: &str = "the key of API_KEY";
+
 /// Everything that `serve` needs to know.
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -185,8 +188,8 @@ fn is_open_on_purpose(args: &ServeArgs) -> bool {
 fn access(args: &ServeArgs, around: &Surroundings) -> Result<(Access, &'static str), Failure> {
     let open = is_open_on_purpose(args);
     let (key, how) = match (&args.api_key, &around.api_key) {
-        (Some(key), _) => (Some(key), "the key of --api-key or MILLRACE_API_KEY"),
-        (None, Some(key)) if !open => (Some(key), "the key of API_KEY"),
+        (Some(key), _) => (Some(key), "the key of --api-key"),
+        (None, Some(key)) if !open => (Some(key), API_KEY),
         _ => (None, "everyone who can connect"),
     };
     if open && (key.is_some() || args.auth_strategy == Some(AuthStrategy::ApiKey)) {

@@ -329,6 +329,9 @@ pub(crate) struct CompletionsArgs {
     /// The shell
     #[arg(value_enum, value_name = "SHELL")]
     pub(crate) shell: clap_complete::Shell,
+
+    #[command(flatten)]
+    pub(crate) talk: TalkArgs,
 }
 
 /// The flags of `man`.
@@ -337,6 +340,9 @@ pub(crate) struct ManArgs {
     /// One verb [default: the page of all]
     #[arg(value_name = "VERB")]
     pub(crate) verb: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) talk: TalkArgs,
 }
 
 fn stream_name(text: &str) -> Result<StreamName, String> {

@@ -32,13 +32,8 @@ impl Place {
 
     /// A command to type next: the verb, a stream, more.
     pub(crate) fn command(&self, verb: &str, name: &StreamName, more: &str) -> String {
-        let from_env = std::env::var("MILLRACE_URL").is_ok_and(|url| url == self.server.url);
-        let url = if self.server.url == DEFAULT_URL || from_env {
-            String::new()
-        } else {
-            format!(" --url {}", shell_word(&self.server.url))
-        };
-        format!("millrace {verb} {}{more}{url}", shell_word(name.as_str()))
+        let rest = format!("{}{more}", shell_word(name.as_str()));
+        command(&self.server, verb, &rest)
     }
 
     /// What an error means for a verb about `name`.
@@ -121,6 +116,22 @@ impl Place {
             _ => None,
         }
     }
+}
+
+/// A command to type next: the verb, and words as a shell takes them. Not the key, which is no
+/// business of a screen.
+pub(crate) fn command(server: &ServerArgs, verb: &str, rest: &str) -> String {
+    let from_env = std::env::var("MILLRACE_URL").is_ok_and(|url| url == server.url);
+    let mut command = format!("millrace {verb}");
+    if !rest.is_empty() {
+        command.push(' ');
+        command.push_str(rest);
+    }
+    if server.url != DEFAULT_URL && !from_env {
+        command.push_str(" --url ");
+        command.push_str(&shell_word(&server.url));
+    }
+    command
 }
 
 fn serve_command(origin: &str) -> String {
