@@ -3,7 +3,7 @@
 //! clean stop and after `kill -9`.
 //!
 //! Layout: [`settings`], [`server`] (the process), [`load`] (creating), [`http`] (a small client),
-//! [`probe`] (`/proc`, the page cache), [`run`] (the order of things), [`report`] (the figures).
+//! `probe` (`/proc`, the page cache; the library), [`run`] (the order of things), [`report`] (the figures).
 //!
 //! Not here: latency under load and throughput beside other servers; whether what is read is right
 //! (`testing/kill`).
@@ -14,13 +14,14 @@
 
 mod http;
 mod load;
-mod probe;
 mod report;
 mod run;
 mod server;
 mod settings;
 
 use std::process::ExitCode;
+
+use millrace_scale::probe;
 
 use crate::{report::Figures, settings::Settings};
 

@@ -8,6 +8,7 @@
 
 mod append;
 pub(crate) mod args;
+mod bench;
 mod explain;
 mod fork;
 mod input;
@@ -56,6 +57,9 @@ fn ask(verb: &StreamVerb) -> Result<ExitCode, Failure> {
     if let StreamVerb::Offset(args) = verb {
         return explain::offset(args);
     }
+    if let StreamVerb::Bench(args) = verb {
+        return bench::bench(args);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -71,9 +75,10 @@ fn ask(verb: &StreamVerb) -> Result<ExitCode, Failure> {
             StreamVerb::Fork(args) => fork::fork(args).await,
             StreamVerb::Rm(args) => manage::rm(args).await,
             StreamVerb::Ls(args) => list::ls(args).await,
-            StreamVerb::Offset(_) | StreamVerb::Completions(_) | StreamVerb::Man(_) => {
-                unreachable!("needs no server")
-            }
+            StreamVerb::Bench(_)
+            | StreamVerb::Offset(_)
+            | StreamVerb::Completions(_)
+            | StreamVerb::Man(_) => unreachable!("needs no client"),
         }
     });
     // A write to a pipe that nobody reads may hang on a helper thread; it ends with the process.
@@ -91,6 +96,7 @@ fn talk(verb: &StreamVerb) -> Option<TalkArgs> {
         StreamVerb::Fork(args) => &args.server,
         StreamVerb::Rm(args) => &args.server,
         StreamVerb::Ls(args) => &args.server,
+        StreamVerb::Bench(args) => &args.server,
         StreamVerb::Offset(args) => return Some(args.talk),
         StreamVerb::Completions(_) | StreamVerb::Man(_) => return None,
     };
