@@ -174,24 +174,31 @@ impl<'a, W: Work> Drive<'a, W> {
             }
             self.turn(TELL_EVERY.min(self.tally.until.saturating_sub(now)))?;
         }
-        if let Some(due) = self.due_count(self.tally.until) {
-            self.tally.unsent = due.saturating_sub(self.sent);
-        }
         let elapsed = self.clock.mono() - self.begun;
-        observe(Moment::Over, &self.tally, elapsed)
+        observe(Moment::Over, &self.tally, elapsed)?;
+        self.backlog()
+    }
+
+    /// What was due in time is sent although time is over: a server that fell behind is charged for
+    /// it. What is not sent in as much time again is counted, and said.
+    fn backlog(&mut self) -> Result<(), BenchError> {
+        let (Some(rate), Some(duration)) = (self.shape.rate, self.shape.duration) else {
+            return Ok(());
+        };
+        let deadline = self.tally.until + duration;
+        while self.next_due(rate) < self.tally.until && self.clock.mono() < deadline {
+            self.pump(self.clock.mono())?;
+            self.turn(TELL_EVERY)?;
+        }
+        let since = self.tally.until.saturating_sub(self.begun).as_secs_f64();
+        self.tally.unsent = whole((since * rate).ceil()).saturating_sub(self.sent);
+        Ok(())
     }
 
     /// Whether no work is left.
     fn is_done(&self) -> bool {
         let all_idle = self.under_way == 0 && self.idle.is_empty();
         all_idle && self.work.is_settled()
-    }
-
-    /// How many requests were due by this moment, in the open loop.
-    fn due_count(&self, moment: Duration) -> Option<u64> {
-        let rate = self.shape.rate?;
-        let since = moment.saturating_sub(self.begun).as_secs_f64();
-        Some(whole(since * rate))
     }
 
     /// When the next request is due, in the open loop.
@@ -211,6 +218,9 @@ impl<'a, W: Work> Drive<'a, W> {
         };
         while let Some(at) = self.idle.last().copied() {
             let due = self.next_due(rate);
+            if due >= self.tally.until {
+                return Ok(());
+            }
             let now = self.clock.mono();
             if due > now {
                 return self

@@ -1,8 +1,9 @@
-//! What the system says of a server process: shared with `testing/bench/compare`. The measurement
-//! itself is the binary of this crate.
+//! What other measurements share with this one: what the system says of a process, and a small HTTP
+//! client. The measurement itself is the binary of this crate.
 #![allow(
     clippy::disallowed_methods,
-    reason = "what is looked at is the system, without our doors to it"
+    reason = "this is a client of the real binary: real clocks, threads and sockets"
 )]
 
+pub mod http;
 pub mod probe;

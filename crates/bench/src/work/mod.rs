@@ -92,7 +92,7 @@ pub(crate) struct Tally {
     pub(crate) refused: u64,
     /// Connections that ended and were made again, at any time.
     pub(crate) reconnects: u64,
-    /// Requests that were due and never sent, because no connection was free.
+    /// Requests that were due and never sent, because no connection was free for long.
     pub(crate) unsent: u64,
     /// Answers to requests that were due in that time.
     pub(crate) answers: Histogram,

@@ -66,6 +66,10 @@ fn measured(
         watch.look(progress).map_err(BenchError::Late)
     });
     let report = report.map_err(|error| error.to_string())?;
+    if report.unsent > 0 {
+        let (name, unsent) = (row.name, report.unsent);
+        eprintln!("compare: {name}: {unsent} requests that were due were never sent");
+    }
     let usage = probe::usage(server.pid())?;
     Ok(figures(plan, &report, &watch, &usage))
 }
