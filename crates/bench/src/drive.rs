@@ -164,7 +164,7 @@ impl<'a, W: Work> Drive<'a, W> {
                 told = Duration::ZERO;
             }
             if now >= told + TELL_EVERY {
-                observe(moment, &self.tally, now - self.begun)?;
+                observe(moment, &self.tally, now.saturating_sub(self.begun))?;
                 told = now;
             }
             self.pump(now)?;
@@ -174,7 +174,7 @@ impl<'a, W: Work> Drive<'a, W> {
             }
             self.turn(TELL_EVERY.min(self.tally.until.saturating_sub(now)))?;
         }
-        let elapsed = self.clock.mono() - self.begun;
+        let elapsed = self.clock.mono().saturating_sub(self.begun);
         observe(Moment::Over, &self.tally, elapsed)?;
         self.backlog()
     }
@@ -225,7 +225,7 @@ impl<'a, W: Work> Drive<'a, W> {
             if due > now {
                 return self
                     .pacer
-                    .wake_after(due - now)
+                    .wake_after(due.saturating_sub(now))
                     .map_err(BenchError::system("no timer"));
             }
             self.idle.pop();

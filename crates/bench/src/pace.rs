@@ -42,6 +42,7 @@ mod linux {
         }
 
         /// How long the loop may sleep by itself.
+        #[expect(clippy::unused_self, reason = "the other one needs it")]
         pub(crate) fn sleep_at_most(&self) -> Option<Duration> {
             None
         }

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// No answer may take longer.
-const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+const ANSWER_WITHIN: Duration = Duration::from_mins(1);
 /// How long to stay away when the server says that it has too much to do.
 const AWAY: Duration = Duration::from_millis(20);
 

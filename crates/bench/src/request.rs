@@ -14,10 +14,13 @@ pub(crate) struct Requests {
 
 impl Requests {
     pub(crate) fn new(target: &Target) -> Self {
-        let mut always = format!(" HTTP/1.1\r\nhost: {}\r\n", target.authority);
-        if let Some(token) = &target.token {
-            always.push_str(&format!("authorization: Bearer {token}\r\n"));
-        }
+        let token = target.token.as_ref();
+        let token = token.map(|token| format!("authorization: Bearer {token}\r\n"));
+        let always = format!(
+            " HTTP/1.1\r\nhost: {}\r\n{}",
+            target.authority,
+            token.unwrap_or_default()
+        );
         Self {
             prefix: target.prefix.clone().into_bytes(),
             always: always.into_bytes(),

@@ -133,9 +133,11 @@ fn table(plan: &Plan, report: &Report) -> String {
         }
     }
     row("verified", verified(report));
-    rows.iter()
+    let lines = rows.iter();
+    let lines: Vec<String> = lines
         .map(|(name, figure)| format!("{name:<24}{figure}\n"))
-        .collect()
+        .collect();
+    lines.concat()
 }
 
 fn shape(plan: &Plan) -> String {

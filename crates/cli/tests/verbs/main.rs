@@ -4,6 +4,7 @@
     reason = "processes, files and waits are what is tested here"
 )]
 
+mod bench;
 mod exactly_once;
 mod failures;
 mod following;

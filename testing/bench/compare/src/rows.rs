@@ -198,13 +198,13 @@ const MANY: &[Check] = &[
 ];
 
 const ROWS: &[Row] = &[
-    Row::new("append-1c-1s", Kind::Append, |plan| plan.connections = 1)
+    Row::new("append-1c-1s", Kind::Append, |plan| over(plan, 1, 1))
         .who(ALL)
         .checks(append!(1.15, 1.3, 0.8)),
-    Row::new("append-16c-1s", Kind::Append, |plan| plan.connections = 16)
+    Row::new("append-16c-1s", Kind::Append, |plan| over(plan, 16, 1))
         .who(ALL)
         .checks(append!(1.6, 1.6, 0.4)),
-    Row::new("append-64c-1s", Kind::Append, |plan| plan.connections = 64)
+    Row::new("append-64c-1s", Kind::Append, |plan| over(plan, 64, 1))
         .who(ALL)
         .checks(append!(
             1.7,
@@ -212,25 +212,21 @@ const ROWS: &[Row] = &[
             0.4,
             check(Figure::Rate, Goal::LimitAtLeast(0.75))
         )),
-    Row::new("append-256c-1s", Kind::Append, |plan| {
-        plan.connections = 256
-    })
-    .who(ALL)
-    .checks(append!(1.9, 2.3, 0.4)),
-    Row::new("append-1c-1000s", Kind::Append, |plan| {
-        (plan.connections, plan.streams) = (1, 1000);
-    })
-    .checks(append!(1.15, 1.3, 0.8)),
+    Row::new("append-256c-1s", Kind::Append, |plan| over(plan, 256, 1))
+        .who(ALL)
+        .checks(append!(1.9, 2.3, 0.4)),
+    Row::new("append-1c-1000s", Kind::Append, |plan| over(plan, 1, 1000))
+        .checks(append!(1.15, 1.3, 0.8)),
     Row::new("append-16c-1000s", Kind::Append, |plan| {
-        (plan.connections, plan.streams) = (16, 1000);
+        over(plan, 16, 1000);
     })
     .checks(append!(1.6, 1.6, 0.4)),
     Row::new("append-64c-1000s", Kind::Append, |plan| {
-        (plan.connections, plan.streams) = (64, 1000);
+        over(plan, 64, 1000);
     })
     .checks(append!(1.7, 1.9, 0.4)),
     Row::new("append-256c-1000s", Kind::Append, |plan| {
-        (plan.connections, plan.streams) = (256, 1000);
+        over(plan, 256, 1000);
     })
     .checks(append!(1.9, 2.3, 0.4)),
     Row::new("append-flushes-1k", Kind::Append, |plan| many(plan, 1000))
@@ -242,7 +238,7 @@ const ROWS: &[Row] = &[
             shown(Figure::AnswerMax),
         ]),
     Row::new("append-flushes-100k", Kind::Append, |plan| {
-        many(plan, 100_000)
+        many(plan, 100_000);
     })
     .through_flushes()
     .checks(MANY),
@@ -251,7 +247,7 @@ const ROWS: &[Row] = &[
     })
     .through_flushes()
     .checks(MANY),
-    Row::new("json-16c", Kind::Json, |plan| plan.connections = 16).checks(&[
+    Row::new("json-16c", Kind::Json, |plan| over(plan, 16, 1)).checks(&[
         at_least(Figure::Rate, 1.5),
         shown(Figure::AnswerP99),
         shown(Figure::Processor),
@@ -266,11 +262,11 @@ const ROWS: &[Row] = &[
         shown(Figure::AnswerP99),
         shown(Figure::Processor),
     ]),
-    Row::new("catch-up-1c", Kind::CatchUp, |plan| plan.connections = 1)
+    Row::new("catch-up-1c", Kind::CatchUp, |plan| over(plan, 1, 1))
         .checks(&[stretch(Figure::Gigabytes, 0.9, 0.9), shown(Figure::Peak)]),
-    Row::new("catch-up-8c", Kind::CatchUp, |plan| plan.connections = 8)
+    Row::new("catch-up-8c", Kind::CatchUp, |plan| over(plan, 8, 1))
         .checks(&[stretch(Figure::Gigabytes, 0.6, 0.9), shown(Figure::Peak)]),
-    Row::new("read-64c", Kind::Read, |plan| plan.connections = 64)
+    Row::new("read-64c", Kind::Read, |plan| over(plan, 64, 1))
         .who(ALL)
         .peer_reads_inline()
         .checks(&[
@@ -278,12 +274,12 @@ const ROWS: &[Row] = &[
             shown(Figure::AnswerP99),
             shown(Figure::Processor),
         ]),
-    Row::new("tail-64c", Kind::Tail, |plan| plan.connections = 64).checks(&[
+    Row::new("tail-64c", Kind::Tail, |plan| over(plan, 64, 1)).checks(&[
         at_least(Figure::Rate, 1.0),
         shown(Figure::AnswerP99),
         shown(Figure::Processor),
     ]),
-    Row::new("head-64c", Kind::Head, |plan| plan.connections = 64)
+    Row::new("head-64c", Kind::Head, |plan| over(plan, 64, 1))
         .who(ALL)
         .checks(&[
             shown(Figure::Rate),
@@ -291,7 +287,7 @@ const ROWS: &[Row] = &[
             shown(Figure::Processor),
         ]),
     Row::new("sse-100-at-100", Kind::Sse, |plan| {
-        live(plan, 100, Some(100.0))
+        live(plan, 100, Some(100.0));
     })
     .checks(&[
         at_most(Figure::ArrivalP50, 0.85),
@@ -300,7 +296,7 @@ const ROWS: &[Row] = &[
         shown(Figure::Processor),
     ]),
     Row::new("sse-1000-at-50", Kind::Sse, |plan| {
-        live(plan, 1000, Some(50.0))
+        live(plan, 1000, Some(50.0));
     })
     .checks(&[
         at_most(Figure::ArrivalP50, 1.0),
@@ -359,9 +355,12 @@ const ROWS: &[Row] = &[
     ]),
 ];
 
+fn over(plan: &mut Plan, connections: usize, streams: usize) {
+    (plan.connections, plan.streams) = (connections, streams);
+}
+
 fn many(plan: &mut Plan, streams: usize) {
-    plan.connections = 256;
-    plan.streams = streams;
+    over(plan, 256, streams);
     plan.duration *= u32::try_from(LONGER).expect("small");
 }
 
