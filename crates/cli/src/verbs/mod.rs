@@ -8,6 +8,7 @@
 
 mod append;
 pub(crate) mod args;
+mod bench;
 mod explain;
 mod fork;
 mod input;
@@ -38,6 +39,7 @@ use crate::{
 /// Does what a verb asks.
 pub(crate) fn run(verb: &StreamVerb) -> Result<ExitCode, Failure> {
     let runtime = match verb {
+        StreamVerb::Bench(args) => return bench::bench(args),
         StreamVerb::Offset(args) => return explain::offset(args),
         StreamVerb::Completions(args) => return table::completions(args),
         StreamVerb::Man(args) => return table::man(args),
@@ -81,9 +83,10 @@ async fn ask(verb: &StreamVerb) -> Result<ExitCode, Failure> {
             let nothing = || nothing(&args.server, "ready", "");
             until_signal(ready::ready(args), json, nothing).await
         }
-        StreamVerb::Offset(_) | StreamVerb::Completions(_) | StreamVerb::Man(_) => {
-            unreachable!("needs no server")
-        }
+        StreamVerb::Bench(_)
+        | StreamVerb::Offset(_)
+        | StreamVerb::Completions(_)
+        | StreamVerb::Man(_) => unreachable!("needs no client"),
     }
 }
 
@@ -118,6 +121,7 @@ impl StreamVerb {
             Self::Rm(args) => &args.server,
             Self::Ls(args) => &args.server,
             Self::Ready(args) => &args.server,
+            Self::Bench(args) => &args.server,
             Self::Offset(args) => return args.talk,
             Self::Completions(args) => return args.talk,
             Self::Man(args) => return args.talk,

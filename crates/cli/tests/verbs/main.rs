@@ -5,6 +5,7 @@
 )]
 
 mod config;
+mod bench;
 mod exactly_once;
 mod failures;
 mod following;
