@@ -21,6 +21,7 @@ use tokio::{
     sync::watch,
 };
 
+pub(crate) use self::sniff::PREFACE;
 use self::{
     sniff::{Sniffed, Version, sniff},
     socket::{Activity, Socket},
