@@ -12,7 +12,7 @@ use std::{
 use clap::ArgMatches;
 use millrace_engine::Durability;
 use millrace_env::{Disk as _, Env, FileExt as _, OpenMode, RealDisk, sleep, timeout};
-use millrace_server::{Access, Server, Setup, Stopped};
+use millrace_server::{Access, Server, Setup, Stopped, Tls};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
     log,
     settings::{Settings, Surroundings},
     units::show_size,
+    verbs::shell_word,
 };
 
 /// Serves until a signal.
@@ -113,7 +114,8 @@ fn announce(settings: &Settings, address: SocketAddr) -> Result<(), Failure> {
     }
     let mut out = io::stdout().lock();
     // Nobody may be listening to stdout; that is no reason not to serve.
-    let _ = writeln!(out, "listening on http://{address}").and_then(|()| out.flush());
+    let _ =
+        writeln!(out, "listening on {}://{address}", scheme(settings)).and_then(|()| out.flush());
     if settings.log_format == crate::args::LogFormat::Text {
         eprint!("{}", welcome(settings, address));
     }
@@ -132,6 +134,28 @@ fn write_port(file: &Path, port: u16) -> io::Result<()> {
     disk.rename(fresh, Path::new(name))
 }
 
+fn scheme(settings: &Settings) -> &'static str {
+    if settings.server.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    }
+}
+
+/// The server as a command would name it, and what curl needs to trust it. A public URL is trusted
+/// by who it is for; a bare address is nobody's name, unless the certificate itself says so.
+fn outside(settings: &Settings, address: SocketAddr) -> (String, String) {
+    let files = settings.server.tls.as_ref().map(Tls::files);
+    match (&settings.server.public_url, files) {
+        (Some(url), Some(_)) => (url.clone(), String::new()),
+        (None, Some(files)) => {
+            let cert = shell_word(&files.cert.to_string_lossy());
+            (format!("https://{address}"), format!(" --cacert {cert}"))
+        }
+        (_, None) => (format!("http://{address}"), String::new()),
+    }
+}
+
 fn welcome(settings: &Settings, address: SocketAddr) -> String {
     let engine = &settings.engine;
     let durability = match engine.durability {
@@ -142,7 +166,9 @@ fn welcome(settings: &Settings, address: SocketAddr) -> String {
         Access::Key(_) => " -H \"Authorization: Bearer $API_KEY\"",
         Access::Open => "",
     };
-    let stream = format!("http://{address}/v1/stream/hello");
+    let (origin, trust) = outside(settings, address);
+    let stream = format!("{origin}/v1/stream/hello");
+    let key = format!("{trust}{key}");
     let json = "-H 'Content-Type: application/json'";
     format!(
         "\n  data        {data}\n  durability  {durability}\n  shards      {shards}\n  \

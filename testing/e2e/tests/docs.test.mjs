@@ -145,8 +145,8 @@ describe("configuration.md", () => {
   })
 
   test("every flag and name of the pages is one of the binary", async () => {
-    const known = (await Promise.all(["serve", "check", "dump"].map((verb) => millrace(verb, "--help")))).map(({ out }) => out).join("\n")
-    const others = new Set(["--max-time", "--release", "--data-binary"])
+    const known = (await Promise.all(["serve", "check", "dump", "ls"].map((verb) => millrace(verb, "--help")))).map(({ out }) => out).join("\n")
+    const others = new Set(["--cacert", "--max-time", "--release", "--data-binary"])
     for (const name of [...Object.keys(expected), "configuration.md", "index.md"]) {
       const page = text(`docs/${name}`)
       const flags = [...page.matchAll(/(?<![\w-])--[a-z]+(?:-[a-z]+)*/g)].map(([flag]) => flag)

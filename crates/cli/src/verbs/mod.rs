@@ -23,6 +23,7 @@ mod tail;
 
 use std::process::ExitCode;
 
+pub(crate) use self::place::shell_word;
 use self::{
     args::{StreamVerb, TalkArgs},
     place::Place,

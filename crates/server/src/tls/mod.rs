@@ -109,6 +109,11 @@ impl Tls {
         })))
     }
 
+    /// Where they are.
+    pub fn files(&self) -> &TlsFiles {
+        &self.0.files
+    }
+
     /// What the next connection is accepted with.
     pub(crate) fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.0.current.load().config)

@@ -22,4 +22,5 @@ mod refusals;
 mod sse;
 mod stall;
 mod support;
+mod tls;
 mod verbs;
