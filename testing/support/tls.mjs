@@ -7,6 +7,16 @@ import { join } from "node:path"
 const EC = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
 const DAYS = ["-days", "2"]
 
+/** Makes a certificate that signed itself: an authority's, as `openssl` does when nothing is said, or a server's. */
+export function makeSelfSigned(directory, { isAuthority }) {
+  const at = (name) => join(directory, name)
+  const names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+  const kind = isAuthority ? [] : ["-addext", "basicConstraints=critical,CA:FALSE"]
+  const args = ["req", "-x509", ...EC, ...DAYS, "-subj", "/CN=localhost", ...names, ...kind, "-keyout", "self.key", "-out", "self.crt"]
+  execFileSync("openssl", args, { cwd: directory, stdio: ["ignore", "ignore", "pipe"] })
+  return { caFile: at("self.crt"), ca: readFileSync(at("self.crt")), cert: at("self.crt"), key: at("self.key") }
+}
+
 /**
  * Makes `ca.crt`, `tls.crt` and `tls.key` in a directory and says where they are. The server's is for
  * `localhost` and 127.0.0.1, unless `names` says otherwise.

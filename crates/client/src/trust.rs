@@ -16,7 +16,8 @@ pub enum Trust {
     /// Whom this system trusts (`SSL_CERT_FILE` and `SSL_CERT_DIR` are heeded).
     #[default]
     System,
-    /// Only these certificates, in PEM: those of authorities, or the server's own.
+    /// Only these certificates, in PEM: those of authorities, or that of a server that signed
+    /// its own.
     Only(Vec<u8>),
 }
 

@@ -12,7 +12,7 @@ import { freshName } from "../../support/http.mjs"
 import { RawConnection } from "../../support/raw.mjs"
 import { binary, cleanEnvironment, freshDirectory, removeDirectory, startServer, until } from "../../support/server.mjs"
 import { controls, jsonMessages, parseEvents } from "../../support/sse.mjs"
-import { makeCertificates } from "../../support/tls.mjs"
+import { makeCertificates, makeSelfSigned } from "../../support/tls.mjs"
 
 let directory
 let tls
@@ -127,8 +127,20 @@ describe("the command line", () => {
     expect(await millrace("tail", name, ...trust)).toMatchObject({ code: 0, out: '{"n":1}\n' })
     const named = { ...cleanEnvironment(), MILLRACE_URL: `https://localhost:${server.port}`, MILLRACE_CA_CERT: tls.caFile }
     expect(await run(binary(), ["head", name], named)).toMatchObject({ code: 0 })
-    // The server's own certificate will do as well.
-    expect(await millrace("head", name, ...at(), "--ca-cert", tls.cert)).toMatchObject({ code: 0 })
+  })
+
+  test("trusts a server that signed its own certificate, unless that is an authority's", async () => {
+    for (const [isAuthority, wanted] of [[false, { code: 0, err: "" }], [true, { code: 5, err: expect.stringContaining("help: its certificate is an authority's") }]]) {
+      const own = freshDirectory("own")
+      const pair = makeSelfSigned(own, { isAuthority })
+      const selfSigned = await startServer({ tls: pair })
+      try {
+        expect(await millrace("ls", "--url", selfSigned.url, "--ca-cert", pair.caFile, "--quiet")).toMatchObject(wanted)
+      } finally {
+        await selfSigned.dispose()
+        removeDirectory(own)
+      }
+    }
   })
 
   test("says what to do about a server it cannot trust", async () => {

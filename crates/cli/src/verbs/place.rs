@@ -149,7 +149,7 @@ impl Place {
 fn mends(trouble: TlsTrouble) -> &'static str {
     match trouble {
         TlsTrouble::Untrusted => {
-            "nobody who is trusted vouches for its certificate; name the authority's, or the server's own, with --ca-cert (or MILLRACE_CA_CERT)"
+            "nobody who is trusted vouches for its certificate; name the authority's with --ca-cert (or MILLRACE_CA_CERT), or its own where it is self-signed"
         }
         TlsTrouble::WrongName => {
             "its certificate is for another name; use a name that it holds in --url (or MILLRACE_URL)"
