@@ -188,6 +188,14 @@ pub(crate) struct ServeArgs {
     )]
     pub(crate) compaction_interval: Duration,
 
+    /// Certificate chain in PEM, the server's own first: speak TLS; taken up anew when it changes
+    #[arg(long, env = "MILLRACE_TLS_CERT", value_name = "FILE")]
+    pub(crate) tls_cert: Option<PathBuf>,
+
+    /// Private key in PEM that belongs to the certificate
+    #[arg(long, env = "MILLRACE_TLS_KEY", value_name = "FILE")]
+    pub(crate) tls_key: Option<PathBuf>,
+
     /// Scheme and authority for `Location`, as in `https://streams.example`
     #[arg(long, env = "MILLRACE_PUBLIC_URL", value_name = "URL")]
     pub(crate) public_url: Option<String>,

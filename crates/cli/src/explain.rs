@@ -185,6 +185,11 @@ fn derived(settings: &Settings) -> Vec<Row> {
             engine.idle_after,
             "then a stream leaves memory",
         ),
+        time(
+            "certificate looked at every",
+            times.certificates,
+            "with TLS; a new one is taken up when two looks agree",
+        ),
         time("drain", times.drain, "four fifths of --shutdown-timeout"),
         time("request head", times.head, "from its first byte"),
         time("request body", times.body, "as a whole"),

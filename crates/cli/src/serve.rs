@@ -10,7 +10,7 @@ use std::{
 
 use millrace_engine::Durability;
 use millrace_env::{Disk as _, Env, FileExt as _, OpenMode, RealDisk, sleep, timeout};
-use millrace_server::{Access, Server, Setup, Stopped};
+use millrace_server::{Access, Server, Setup, Stopped, Tls};
 use serde_json::json;
 
 use crate::{
@@ -23,6 +23,7 @@ use crate::{
     settings::{Settings, Surroundings},
     signals::Signals,
     units::show_size,
+    verbs::shell_word,
 };
 
 /// Serves until a signal.
@@ -124,10 +125,11 @@ fn announce(settings: &Settings, address: SocketAddr, json: bool) -> Result<(), 
         })?;
     }
     let mut out = io::stdout().lock();
+    let scheme = scheme(settings);
     let line = if json {
-        json!({ "url": format!("http://{address}"), "port": address.port() }).to_string()
+        json!({ "url": format!("{scheme}://{address}"), "port": address.port() }).to_string()
     } else {
-        format!("listening on http://{address}")
+        format!("listening on {scheme}://{address}")
     };
     // Nobody may be listening to stdout; that is no reason not to serve.
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
@@ -149,6 +151,28 @@ fn write_port(file: &Path, port: u16) -> io::Result<()> {
     disk.rename(fresh, Path::new(name))
 }
 
+fn scheme(settings: &Settings) -> &'static str {
+    if settings.server.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    }
+}
+
+/// The server as a command would name it, and what curl needs to trust it. A public URL is trusted
+/// by who it is for; a bare address is nobody's name, unless the certificate itself says so.
+fn outside(settings: &Settings, address: SocketAddr) -> (String, String) {
+    let files = settings.server.tls.as_ref().map(Tls::files);
+    match (&settings.server.public_url, files) {
+        (Some(url), Some(_)) => (url.clone(), String::new()),
+        (None, Some(files)) => {
+            let cert = shell_word(&files.cert.to_string_lossy());
+            (format!("https://{address}"), format!(" --cacert {cert}"))
+        }
+        (_, None) => (format!("http://{address}"), String::new()),
+    }
+}
+
 fn welcome(settings: &Settings, address: SocketAddr) -> String {
     let engine = &settings.engine;
     let durability = match engine.durability {
@@ -159,7 +183,9 @@ fn welcome(settings: &Settings, address: SocketAddr) -> String {
         Access::Key(_) => " -H \"Authorization: Bearer $API_KEY\"",
         Access::Open => "",
     };
-    let stream = format!("http://{address}/v1/stream/hello");
+    let (origin, trust) = outside(settings, address);
+    let stream = format!("{origin}/v1/stream/hello");
+    let key = format!("{trust}{key}");
     let json = "-H 'Content-Type: application/json'";
     format!(
         "\n  data        {data}\n  durability  {durability}\n  shards      {shards}\n  \

@@ -1,12 +1,15 @@
 //! From flags to configurations: everything is looked at together, and what makes no sense refuses
 //! the start (T100).
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use http::HeaderValue;
 use millrace_core::limits::APPEND_BYTES_CEILING;
 use millrace_engine::{Durability, Options};
-use millrace_server::{Access, ApiKey, Config, Origins, Times, config::API_KEY_BYTES_MIN};
+use millrace_env::RealDisk;
+use millrace_server::{
+    Access, ApiKey, Config, Origins, Times, Tls, TlsFiles, config::API_KEY_BYTES_MIN,
+};
 
 use crate::{
     args::{AuthStrategy, DurabilityArg, LogFormat, ServeArgs},
@@ -79,6 +82,7 @@ impl Settings {
                 Duration::from_mins(10),
             )?,
             public_url: args.public_url.as_deref().map(public_url).transpose()?,
+            tls: tls(args)?,
             origins: origins(&args.cors_origins)?,
             access,
             connections_max: connections_max(around.descriptors),
@@ -209,6 +213,30 @@ fn access(args: &ServeArgs, around: &Surroundings) -> Result<(Access, &'static s
         )
     })?;
     Ok((Access::Key(key), how))
+}
+
+/// Certificate and key, read and found to belong together.
+fn tls(args: &ServeArgs) -> Result<Option<Tls>, Failure> {
+    let files = match (&args.tls_cert, &args.tls_key) {
+        (None, None) => return Ok(None),
+        (Some(cert), Some(key)) => TlsFiles {
+            cert: cert.clone(),
+            key: key.clone(),
+        },
+        (Some(_), None) => {
+            return Err(Failure::usage("--tls-cert without --tls-key")
+                .help("name the certificate's private key with --tls-key (or MILLRACE_TLS_KEY)"));
+        }
+        (None, Some(_)) => {
+            return Err(Failure::usage("--tls-key without --tls-cert")
+                .help("name the key's certificate with --tls-cert (or MILLRACE_TLS_CERT)"));
+        }
+    };
+    let disk = Arc::new(RealDisk::new(""));
+    Tls::load(disk, files).map(Some).map_err(|fault| {
+        Failure::usage(fault)
+            .help("set --tls-cert to the chain and --tls-key to its key, both in PEM")
+    })
 }
 
 fn connections_max(descriptors: u64) -> usize {

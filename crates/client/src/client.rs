@@ -22,6 +22,7 @@ use crate::{
     patience::{Patience, Tries},
     stream::Stream,
     transport::{Transport, innermost},
+    trust::Trust,
 };
 
 /// For the head of an answer to anything that does not wait on purpose.
@@ -133,8 +134,13 @@ impl Ask {
 
 impl Client {
     /// A client of the server at `base_url`, as in `http://127.0.0.1:4437`; `token` is shown as
-    /// `Authorization: Bearer`.
+    /// `Authorization: Bearer`. With `https`, whom this system trusts is trusted.
     pub fn new(base_url: &str, token: Option<&str>) -> Result<Self, Error> {
+        Self::trusting(base_url, token, &Trust::System)
+    }
+
+    /// The same, with a choice of whom to trust with `https`.
+    pub fn trusting(base_url: &str, token: Option<&str>, trust: &Trust) -> Result<Self, Error> {
         let (origin, prefix) = base(base_url)?;
         let authorization = match token {
             None => None,
@@ -147,7 +153,7 @@ impl Client {
             }
         };
         let shared = Shared {
-            transport: Transport::new(origin),
+            transport: Transport::new(origin, trust)?,
             prefix,
             authorization,
             rng: Rng::from_os(),
@@ -371,11 +377,10 @@ fn base(url: &str) -> Result<(String, String), Error> {
     let uri: Uri = url
         .parse()
         .map_err(|_| wrong("write it as in http://127.0.0.1:4437"))?;
-    match uri.scheme_str() {
-        Some("http") => {}
-        Some("https") => return Err(wrong("TLS is not built in yet; use http://")),
-        _ => return Err(wrong("it begins with http://")),
-    }
+    let scheme = match uri.scheme_str() {
+        Some(scheme @ ("http" | "https")) => scheme,
+        _ => return Err(wrong("it begins with http:// or https://")),
+    };
     let authority = uri.authority().ok_or_else(|| wrong("it names no host"))?;
     if authority.as_str().contains('@') {
         return Err(wrong("give the key as the token, not in the URL"));
@@ -384,7 +389,7 @@ fn base(url: &str) -> Result<(String, String), Error> {
         return Err(wrong("it has no query"));
     }
     let prefix = uri.path().trim_end_matches('/').to_owned();
-    Ok((format!("http://{authority}"), prefix))
+    Ok((format!("{scheme}://{authority}"), prefix))
 }
 
 #[cfg(test)]
@@ -397,6 +402,7 @@ mod tests {
         let pair = |a: &str, b: &str| Some((a.to_owned(), b.to_owned()));
         assert_eq!(parts("http://h:1"), pair("http://h:1", ""));
         assert_eq!(parts("http://h:1/"), pair("http://h:1", ""));
+        assert_eq!(parts("https://h/"), pair("https://h", ""));
         assert_eq!(parts("http://[::1]:1/a/b/"), pair("http://[::1]:1", "/a/b"));
     }
 
@@ -405,7 +411,6 @@ mod tests {
         for url in [
             "",
             "h:1",
-            "https://h",
             "ftp://h",
             "http://",
             "http://u:p@h",

@@ -5,6 +5,8 @@ use std::{fmt, time::Duration};
 
 use http::HeaderValue;
 
+use crate::tls::Tls;
+
 /// A server's configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -13,6 +15,8 @@ pub struct Config {
     /// What stands before the path in `Location`: scheme and authority, without a slash at its end.
     /// Without it, the request's own `Host` is used.
     pub public_url: Option<String>,
+    /// TLS, for all connections; without it HTTP is spoken in the clear.
+    pub tls: Option<Tls>,
     /// Which pages of other origins may see answers.
     pub origins: Origins,
     /// Who may use the streams.
@@ -29,7 +33,8 @@ pub struct Config {
 /// How long things may take. BOUND: nothing that a client can leave hanging is without one.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
-    /// From the first byte of a request to the end of its headers.
+    /// From the first byte of a request to the end of its headers; and from the first byte of a
+    /// connection to that of its first request, a TLS handshake in between included.
     pub head: Duration,
     /// A connection without a request.
     pub idle: Duration,
@@ -47,6 +52,8 @@ pub struct Times {
     pub sse: Duration,
     /// How far the ends of event streams that began together are spread, either way.
     pub sse_jitter: Duration,
+    /// Between two looks at the certificate's files.
+    pub certificates: Duration,
     /// From the request to stop until connections that are still open are cut.
     pub drain: Duration,
 }
@@ -56,6 +63,7 @@ impl Default for Config {
         Self {
             long_poll_timeout: Duration::from_secs(20),
             public_url: None,
+            tls: None,
             origins: Origins::Any,
             access: Access::Open,
             connections_max: 100_000,
@@ -77,6 +85,7 @@ impl Default for Times {
             keep_alive: Duration::from_secs(15),
             sse: Duration::from_mins(1),
             sse_jitter: Duration::from_secs(5),
+            certificates: Duration::from_secs(2),
             drain: Duration::from_secs(4),
         }
     }

@@ -62,6 +62,10 @@ pub(crate) struct ServerArgs {
     )]
     pub(crate) token: Option<String>,
 
+    /// Certificates in PEM to trust with https, and no others [default: the system's]
+    #[arg(long, env = "MILLRACE_CA_CERT", value_name = "FILE")]
+    pub(crate) ca_cert: Option<PathBuf>,
+
     #[command(flatten)]
     pub(crate) talk: TalkArgs,
 }

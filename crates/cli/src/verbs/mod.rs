@@ -27,9 +27,10 @@ mod tail;
 
 use std::process::ExitCode;
 
+pub(crate) use self::place::shell_word;
 use self::{
     args::{ServerArgs, StreamVerb, TalkArgs},
-    place::{Place, shell_word},
+    place::Place,
 };
 use crate::{
     fail::Failure,

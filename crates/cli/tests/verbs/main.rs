@@ -4,8 +4,8 @@
     reason = "processes, files and waits are what is tested here"
 )]
 
-mod config;
 mod bench;
+mod config;
 mod exactly_once;
 mod failures;
 mod following;

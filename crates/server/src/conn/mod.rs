@@ -22,6 +22,7 @@ use tokio::{
     sync::watch,
 };
 
+pub(crate) use self::sniff::PREFACE;
 use self::sniff::{Version, sniff};
 pub(crate) use self::{
     prefixed::Prefixed,

@@ -23,4 +23,5 @@ mod short_way;
 mod sse;
 mod stall;
 mod support;
+mod tls;
 mod verbs;
