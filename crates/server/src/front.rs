@@ -13,14 +13,16 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use millrace_env::{Listener, TcpListener, sleep, timeout};
 use tokio::{
     net::TcpStream,
-    sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{Mutex, OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc},
     task::JoinSet,
 };
 
 use crate::{
+    addresses::Addresses,
     app::App,
     core::{self, Signals},
-    held::Held,
+    held::{Held, Ticket},
+    refusals::{Peer, Refusals, Refused},
 };
 
 /// What asks for the state of the server begins with one of these.
@@ -32,8 +34,10 @@ const STAY: [&[u8]; 4] = [
 ];
 /// The length of the longest of them.
 const LOOK_BYTES: usize = 12;
-/// How long to wait for the rest of a beginning that could still be one of them.
+/// How long to wait for the rest of a beginning that could still be one of them, at first and at most:
+/// many clients that stop there must not keep this thread busy.
 const LOOK_PAUSE: Duration = Duration::from_millis(5);
+const LOOK_PAUSE_MAX: Duration = Duration::from_millis(500);
 /// How long to wait when connections cannot be accepted: out of descriptors, mostly.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// The most connections on their way to one core.
@@ -44,7 +48,7 @@ const HANDED_MAX: usize = 1024;
 pub(crate) struct Handed {
     conn: std::net::TcpStream,
     peer: SocketAddr,
-    permit: OwnedSemaphorePermit,
+    ticket: Ticket,
 }
 
 /// Takes the connections that the front hands over.
@@ -69,7 +73,7 @@ impl Listener for Inlet {
             return std::future::pending().await;
         };
         let conn = TcpStream::from_std(handed.conn)?;
-        Ok((Held::new(conn, handed.permit), handed.peer))
+        Ok((Held::new(conn, handed.ticket), handed.peer))
     }
 }
 
@@ -100,30 +104,45 @@ async fn accept(
         }
     };
     let room = Arc::new(Semaphore::new(app.config.connections_max));
+    let addresses = app.config.connections_per_address_max.map(Addresses::new);
     let mut looks = JoinSet::new();
     let mut turn = 0;
     loop {
         let accepted = tokio::select! {
             biased;
             _ = signals.draining.wait_for(|draining| *draining) => return,
-            accepted = next(&listener, &room) => accepted,
+            accepted = next(&listener, &room, &app.refusals) => accepted,
         };
         while looks.try_join_next().is_some() {}
-        let Some((conn, peer, permit)) = accepted else {
+        let Some((conn, peer, room)) = accepted else {
             continue;
         };
+        let client = Peer::new(peer, Arc::clone(&app.refusals));
+        let place = match &addresses {
+            None => None,
+            Some(addresses) => match addresses.place(peer.ip()) {
+                Some(place) => Some(place),
+                None => {
+                    client.refused(Refused::AddressLimit);
+                    continue;
+                }
+            },
+        };
+        let ticket = Ticket::new(room, place);
         turn = (turn + 1) % cores.len();
         let (stay, core) = (stay.clone(), cores[turn].clone());
         let patience = app.config.times.head;
         looks.spawn_local(async move {
             // Who says nothing in time, or leaves at once, is let go.
-            let Some(Ok(stays)) = timeout(patience, asks_for_state(&conn)).await else {
-                return;
+            let stays = match timeout(patience, asks_for_state(&conn)).await {
+                Some(Ok(stays)) => stays,
+                Some(Err(_)) => return,
+                None => return client.refused(Refused::HeaderTimeout),
             };
             let Ok(conn) = conn.into_std() else { return };
             let to = if stays { stay } else { core };
             // A core that has ended takes no connections; dropping this one closes it.
-            let _ = to.send(Handed { conn, peer, permit }).await;
+            let _ = to.send(Handed { conn, peer, ticket }).await;
         });
     }
 }
@@ -132,8 +151,17 @@ async fn accept(
 async fn next(
     listener: &TcpListener,
     room: &Arc<Semaphore>,
+    refusals: &Refusals,
 ) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let permit = Arc::clone(room).acquire_owned().await.ok()?;
+    let permit = match Arc::clone(room).try_acquire_owned() {
+        Ok(permit) => permit,
+        Err(TryAcquireError::Closed) => return None,
+        Err(TryAcquireError::NoPermits) => {
+            refusals.add(Refused::ConnectionLimit);
+            tracing::debug!("accepting waits for a connection to end");
+            Arc::clone(room).acquire_owned().await.ok()?
+        }
+    };
     match listener.accept().await {
         Ok((conn, peer)) => Some((conn, peer, permit)),
         Err(error) => {
@@ -147,13 +175,15 @@ async fn next(
 /// Whether the first request on `conn` asks for the state of the server. Reads nothing away.
 async fn asks_for_state(conn: &TcpStream) -> io::Result<bool> {
     let mut seen = [0; LOOK_BYTES];
+    let mut pause = LOOK_PAUSE;
     loop {
         let len = conn.peek(&mut seen).await?;
         match verdict(&seen[..len]) {
             Some(stays) => return Ok(stays),
             // The same bytes are readable again at once: there is nothing to wait on but time.
-            None => sleep(LOOK_PAUSE).await,
+            None => sleep(pause).await,
         }
+        pause = (pause * 2).min(LOOK_PAUSE_MAX);
     }
 }
 

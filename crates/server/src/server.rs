@@ -132,7 +132,7 @@ impl Server {
 
     /// The engine, once it is open.
     pub fn engine(&self) -> Option<Engine> {
-        self.app.engine().ok().cloned()
+        self.app.opened().cloned()
     }
 
     /// Waits until recovery is done, or has failed. Waits for ever when asked again.
