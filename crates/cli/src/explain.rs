@@ -72,6 +72,7 @@ fn fallback(id: &str) -> &'static str {
         },
         "shards" => "default: half of the cores",
         "flush_bytes" => "default: an eighth of --memory-max",
+        "connections_max" => "default: the descriptor limit, less what files need",
         _ => "default",
     }
 }
@@ -81,9 +82,10 @@ fn value(id: &str, settings: &Settings, matches: &ArgMatches) -> String {
         "memory_max" => show_size(settings.engine.memory_max),
         "shards" => settings.engine.shards.to_string(),
         "flush_bytes" => show_size(settings.engine.flush_bytes),
+        "connections_max" => settings.server.connections_max.to_string(),
         "api_key" => match settings.server.access {
             millrace_server::Access::Key(_) => "(hidden)".to_owned(),
-            millrace_server::Access::Open => "(none)".to_owned(),
+            _ => "(none)".to_owned(),
         },
         _ => given(id, matches),
     }
@@ -123,11 +125,6 @@ fn derived(settings: &Settings) -> Vec<Row> {
             "an eighth of --memory-max",
         ),
         row(
-            "connections",
-            settings.server.connections_max.to_string(),
-            "the descriptor limit, less what files need",
-        ),
-        row(
             "flush streams",
             engine.flush_streams.to_string(),
             "changed streams that start a flush",
@@ -138,15 +135,6 @@ fn derived(settings: &Settings) -> Vec<Row> {
             "then a stream leaves memory",
         ),
         time("drain", times.drain, "four fifths of --shutdown-timeout"),
-        time("request head", times.head, "from its first byte"),
-        time("request body", times.body, "as a whole"),
-        time(
-            "request body, idle",
-            times.body_idle,
-            "without a further byte",
-        ),
-        time("connection, idle", times.idle, "without a request"),
-        time("answer, stalled", times.write, "the client takes nothing"),
         time("event stream", times.sse, "then the client reconnects"),
         time(
             "event stream, sign of life",
@@ -185,6 +173,10 @@ fn limits() -> Vec<Row> {
             limits::PRODUCER_IDLE_MILLIS_MIN.to_string(),
         ),
         row("producer number", limits::PRODUCER_NUMBER_MAX.to_string()),
+        row(
+            "headers of a request",
+            millrace_server::config::HEADERS_MAX.to_string(),
+        ),
         row("JSON depth", limits::JSON_DEPTH_MAX.to_string()),
         row(
             "append bytes that can be configured",

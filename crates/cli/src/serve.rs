@@ -140,7 +140,7 @@ fn welcome(settings: &Settings, address: SocketAddr) -> String {
     };
     let key = match settings.server.access {
         Access::Key(_) => " -H \"Authorization: Bearer $API_KEY\"",
-        Access::Open => "",
+        _ => "",
     };
     let stream = format!("http://{address}/v1/stream/hello");
     let json = "-H 'Content-Type: application/json'";
