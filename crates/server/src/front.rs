@@ -118,17 +118,14 @@ async fn accept(
             continue;
         };
         let client = Peer::new(peer, Arc::clone(&app.refusals));
-        let place = match &addresses {
-            None => None,
-            Some(addresses) => match addresses.place(peer.ip()) {
-                Some(place) => Some(place),
-                None => {
-                    client.refused(Refused::AddressLimit);
-                    continue;
-                }
-            },
-        };
-        let ticket = Ticket::new(room, place);
+        let place = addresses
+            .as_ref()
+            .map(|addresses| addresses.place(peer.ip()));
+        if let Some(None) = place {
+            client.refused(Refused::AddressLimit);
+            continue;
+        }
+        let ticket = Ticket::new(room, place.flatten());
         turn = (turn + 1) % cores.len();
         let (stay, core) = (stay.clone(), cores[turn].clone());
         let patience = app.config.times.head;

@@ -52,6 +52,9 @@ fn pressed(settings: &Settings, server: &Server, quiet: Appended) -> Result<Roun
         });
         let measured = || {
             let crowd = Crowd::call(settings, server.address)?;
+            // Over loopback the system takes megabytes of each answer at once, whatever the reader
+            // does: that burst is the system's, and over when its buffers are full.
+            thread::sleep(settings.settle);
             let pressed = appends::measure(settings, server.address)?;
             Ok::<_, String>((pressed, crowd.dismiss()?))
         };

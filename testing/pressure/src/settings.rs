@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 /// How to call it.
 const USAGE: &str = "millrace-pressure [--idle 2000] [--senders 500] [--readers 500] [--rounds 5] \
-     [--seconds 6] [--rate 200] [--connections 16] [--memory-mib 256] [--ratio-max 2] \
+     [--seconds 6] [--settle 5] [--rate 200] [--connections 16] [--memory-mib 256] [--ratio-max 2] \
      [--dir <where the data goes>] [--serve-arg <flag for the server>]... [--brief] [--json]; \
      MILLRACE_BIN names the binary";
 
@@ -23,6 +23,8 @@ pub(crate) struct Settings {
     pub(crate) rounds: usize,
     /// How long each is measured.
     pub(crate) measured: Duration,
+    /// How long a crowd is left alone before anything is measured.
+    pub(crate) settle: Duration,
     /// Appends a second, on all connections together.
     pub(crate) rate: u32,
     /// Connections that append.
@@ -54,6 +56,7 @@ impl Settings {
             readers: 500,
             rounds: 5,
             measured: Duration::from_secs(6),
+            settle: Duration::from_secs(5),
             rate: 200,
             connections: 16,
             memory_max: 256 << 20,
@@ -85,6 +88,7 @@ impl Settings {
             "--readers" => self.readers = number(value)?,
             "--rounds" => self.rounds = number::<usize>(value)?.max(1),
             "--seconds" => self.measured = Duration::from_secs(number::<u64>(value)?.max(1)),
+            "--settle" => self.settle = Duration::from_secs(number(value)?),
             "--rate" => self.rate = number::<u32>(value)?.max(1),
             "--connections" => self.connections = number::<u32>(value)?.max(1),
             "--memory-mib" => self.memory_max = number::<u64>(value)? << 20,

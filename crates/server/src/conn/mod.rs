@@ -32,8 +32,9 @@ use crate::{
     refusals::{Peer, Refused},
 };
 
-/// The most bytes of an answer that wait for the socket, and of a request that wait for a handler.
-const BUFFER_BYTES_MAX: usize = HEADER_BYTES_CEILING;
+/// The most bytes of an answer that wait for an HTTP/2 client's window. On HTTP/1 it is what headers may
+/// take, for requests and answers alike: what a slow reader holds is that and one piece more.
+const SEND_BYTES_MAX: usize = 128 << 10;
 /// The most requests at a time on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 1000;
 /// How much of one body, and of all, an HTTP/2 client may send ahead.
@@ -74,7 +75,7 @@ impl Protocol {
             .header_read_timeout(config.times.idle)
             .max_header_size(header_bytes_max)
             .max_headers(HEADERS_MAX)
-            .max_buf_size(BUFFER_BYTES_MAX)
+            .max_buf_size(header_bytes_max)
             .half_close(true);
         Self {
             http1,
@@ -90,7 +91,7 @@ impl Protocol {
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS_MAX)
             .max_header_list_size(u32::try_from(self.header_bytes_max).expect("small"))
-            .max_send_buf_size(BUFFER_BYTES_MAX)
+            .max_send_buf_size(SEND_BYTES_MAX)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .keep_alive_interval(PING_INTERVAL);
