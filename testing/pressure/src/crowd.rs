@@ -34,7 +34,7 @@ const DRIP: Duration = Duration::from_secs(1);
 /// A deaf client comes back after so long.
 const DEAF: Duration = Duration::from_secs(20);
 /// The crowd has this long to be there.
-const THERE_WITHIN: Duration = Duration::from_secs(60);
+const THERE_WITHIN: Duration = Duration::from_mins(1);
 
 /// What happened to the crowd.
 #[derive(Debug, Default)]

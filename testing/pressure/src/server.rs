@@ -4,7 +4,7 @@ use std::{
     fs::{self, File},
     io,
     net::{SocketAddr, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -15,7 +15,7 @@ use rustix::process::{Pid, Resource, Signal, getrlimit, kill_process, setrlimit}
 use crate::settings::Settings;
 
 /// A start or a stop that takes longer ends the run.
-const WITHIN: Duration = Duration::from_secs(60);
+const WITHIN: Duration = Duration::from_mins(1);
 
 /// A running server and its data directory, which stays when the run fails.
 #[derive(Debug)]
@@ -88,7 +88,7 @@ impl Drop for Server {
     }
 }
 
-fn spawn(settings: &Settings, directory: &PathBuf, port_file: &PathBuf) -> io::Result<Child> {
+fn spawn(settings: &Settings, directory: &Path, port_file: &Path) -> io::Result<Child> {
     let log = File::create(directory.join("server.log"))?;
     let mut command = Command::new(&settings.binary);
     for (name, _) in std::env::vars_os() {
