@@ -219,12 +219,94 @@ pub(crate) struct ServeArgs {
     pub(crate) api_key: Option<String>,
 
     /// How clients are told apart; `api-key` insists on a key
-    #[arg(long, env = "MILLRACE_AUTH_STRATEGY", value_enum)]
+    #[arg(
+        long,
+        env = "MILLRACE_AUTH",
+        value_enum,
+        value_name = "HOW",
+        conflicts_with = "auth_strategy"
+    )]
+    pub(crate) auth: Option<AuthStrategy>,
+
+    /// Another name of --auth, which other servers of the protocol have
+    #[arg(long, env = "MILLRACE_AUTH_STRATEGY", value_enum, value_name = "HOW")]
     pub(crate) auth_strategy: Option<AuthStrategy>,
 
     /// Serve everyone who can connect, even beyond this machine
     #[arg(long, env = "MILLRACE_NO_AUTH", value_parser = BoolishValueParser::new())]
     pub(crate) no_auth: bool,
+
+    /// Connections at a time; more wait to be accepted [default: the descriptor limit, less what files need]
+    #[arg(long, env = "MILLRACE_CONNECTIONS_MAX", value_name = "NUMBER")]
+    pub(crate) connections_max: Option<u64>,
+
+    /// Connections at a time from one address, or one IPv6 /64; more are closed at once [default: no limit]
+    #[arg(
+        long,
+        env = "MILLRACE_CONNECTIONS_PER_ADDRESS_MAX",
+        value_name = "NUMBER"
+    )]
+    pub(crate) connections_per_address_max: Option<u64>,
+
+    /// Largest line and headers of a request
+    #[arg(
+        long,
+        env = "MILLRACE_HEADER_BYTES_MAX",
+        default_value = "64KiB",
+        value_name = "SIZE",
+        value_parser = units::size
+    )]
+    pub(crate) header_bytes_max: u64,
+
+    /// How long a request's headers may take from their first byte, and the first byte of a connection
+    #[arg(
+        long,
+        env = "MILLRACE_HEADER_TIMEOUT",
+        default_value = "10s",
+        value_name = "TIME",
+        value_parser = units::duration
+    )]
+    pub(crate) header_timeout: Duration,
+
+    /// How long a connection may carry no request
+    #[arg(
+        long,
+        env = "MILLRACE_IDLE_TIMEOUT",
+        default_value = "75s",
+        value_name = "TIME",
+        value_parser = units::duration
+    )]
+    pub(crate) idle_timeout: Duration,
+
+    /// How long a request's body may bring nothing
+    #[arg(
+        long,
+        env = "MILLRACE_BODY_IDLE_TIMEOUT",
+        default_value = "30s",
+        value_name = "TIME",
+        value_parser = units::duration
+    )]
+    pub(crate) body_idle_timeout: Duration,
+
+    /// How long a request's body may take as a whole
+    #[arg(
+        long,
+        env = "MILLRACE_BODY_TIMEOUT",
+        default_value = "5m",
+        value_name = "TIME",
+        value_parser = units::duration
+    )]
+    pub(crate) body_timeout: Duration,
+
+    /// How long a client may take nothing of an answer
+    #[arg(
+        long,
+        env = "MILLRACE_WRITE_TIMEOUT",
+        default_value = "30s",
+        value_name = "TIME",
+        value_parser = units::duration
+    )]
+    pub(crate) write_timeout: Duration,
 
     /// End the process when a shard takes no more writes, so that a supervisor restarts it
     #[arg(long, env = "MILLRACE_EXIT_ON_POISON", value_parser = BoolishValueParser::new())]

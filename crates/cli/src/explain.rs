@@ -121,6 +121,7 @@ fn fallback(id: &str, settings: &Settings) -> &'static str {
         },
         "shards" => "default: half of the cores",
         "flush_bytes" => "default: an eighth of --memory-max",
+        "connections_max" => "default: the descriptor limit, less what files need",
         _ => "default",
     }
 }
@@ -130,9 +131,10 @@ fn value(arg: &Arg, settings: &Settings, origins: &Origins) -> String {
         "memory_max" => show_size(settings.engine.memory_max),
         "shards" => settings.engine.shards.to_string(),
         "flush_bytes" => show_size(settings.engine.flush_bytes),
+        "connections_max" => settings.server.connections_max.to_string(),
         "api_key" => match settings.server.access {
             millrace_server::Access::Key(_) => "(hidden)".to_owned(),
-            millrace_server::Access::Open => "(none)".to_owned(),
+            _ => "(none)".to_owned(),
         },
         id => match origins.written(id) {
             Some(_) if arg.is_hide_env_values_set() => "(hidden)".to_owned(),
@@ -158,6 +160,7 @@ fn derived(settings: &Settings) -> Vec<Row> {
             match settings.server.access {
                 millrace_server::Access::Key(_) => "the key is compared in constant time",
                 millrace_server::Access::Open => "there is no key",
+                millrace_server::Access::Policy(_) => "a policy decides",
             },
         ),
         row(
@@ -169,11 +172,6 @@ fn derived(settings: &Settings) -> Vec<Row> {
             "catalog cache bytes",
             show_size(engine.catalog_cache_bytes()),
             "an eighth of --memory-max",
-        ),
-        row(
-            "connections",
-            settings.server.connections_max.to_string(),
-            "the descriptor limit, less what files need",
         ),
         row(
             "flush streams",
@@ -191,15 +189,6 @@ fn derived(settings: &Settings) -> Vec<Row> {
             "with TLS; a new one is taken up when two looks agree",
         ),
         time("drain", times.drain, "four fifths of --shutdown-timeout"),
-        time("request head", times.head, "from its first byte"),
-        time("request body", times.body, "as a whole"),
-        time(
-            "request body, idle",
-            times.body_idle,
-            "without a further byte",
-        ),
-        time("connection, idle", times.idle, "without a request"),
-        time("answer, stalled", times.write, "the client takes nothing"),
         time("event stream", times.sse, "then the client reconnects"),
         time(
             "event stream, sign of life",
@@ -238,6 +227,10 @@ fn limits() -> Vec<Row> {
             limits::PRODUCER_IDLE_MILLIS_MIN.to_string(),
         ),
         row("producer number", limits::PRODUCER_NUMBER_MAX.to_string()),
+        row(
+            "headers of a request",
+            millrace_server::config::HEADERS_MAX.to_string(),
+        ),
         row("JSON depth", limits::JSON_DEPTH_MAX.to_string()),
         row(
             "append bytes that can be configured",

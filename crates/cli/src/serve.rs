@@ -181,7 +181,7 @@ fn welcome(settings: &Settings, address: SocketAddr) -> String {
     };
     let key = match settings.server.access {
         Access::Key(_) => " -H \"Authorization: Bearer $API_KEY\"",
-        Access::Open => "",
+        _ => "",
     };
     let (origin, trust) = outside(settings, address);
     let stream = format!("{origin}/v1/stream/hello");

@@ -8,7 +8,8 @@ use millrace_core::limits::APPEND_BYTES_CEILING;
 use millrace_engine::{Durability, Options};
 use millrace_env::RealDisk;
 use millrace_server::{
-    Access, ApiKey, Config, Origins, Times, Tls, TlsFiles, config::API_KEY_BYTES_MIN,
+    Access, ApiKey, Config, Origins, Times, Tls, TlsFiles,
+    config::{API_KEY_BYTES_MIN, HEADER_BYTES_CEILING},
 };
 
 use crate::{
@@ -22,6 +23,8 @@ use crate::{
 const DESCRIPTORS_KEPT: u64 = 1024;
 /// The fewest connections that are worth serving.
 const CONNECTIONS_MIN: u64 = 64;
+/// The most: a semaphore counts on, but no machine has more.
+const CONNECTIONS_CEILING: u64 = 1 << 24;
 
 /// What access rests on when it rests on the environment's `API_KEY`.
 pub(crate) const API_KEY: &str = "the key of API_KEY";
@@ -85,12 +88,11 @@ impl Settings {
             tls: tls(args)?,
             origins: origins(&args.cors_origins)?,
             access,
-            connections_max: connections_max(around.descriptors),
+            connections_max: connections_max(args, around)?,
             short_way: !args.no_short_way,
-            times: Times {
-                drain: shutdown(args)? / 5 * 4,
-                ..Times::default()
-            },
+            connections_per_address_max: connections_per_address_max(args)?,
+            header_bytes_max: header_bytes_max(args)?,
+            times: times(args)?,
         };
         Ok(Self {
             address: SocketAddr::new(args.host, args.port),
@@ -104,6 +106,20 @@ impl Settings {
             access: how,
         })
     }
+}
+
+fn times(args: &ServeArgs) -> Result<Times, Failure> {
+    let within = |flag, value, max| time(flag, value, Duration::from_millis(100), max);
+    let hour = Duration::from_hours(1);
+    Ok(Times {
+        head: within("--header-timeout", args.header_timeout, hour)?,
+        idle: within("--idle-timeout", args.idle_timeout, hour * 24)?,
+        body_idle: within("--body-idle-timeout", args.body_idle_timeout, hour)?,
+        body: within("--body-timeout", args.body_timeout, hour * 24)?,
+        write: within("--write-timeout", args.write_timeout, hour)?,
+        drain: shutdown(args)? / 5 * 4,
+        ..Times::default()
+    })
 }
 
 fn shutdown(args: &ServeArgs) -> Result<Duration, Failure> {
@@ -183,8 +199,13 @@ fn time(flag: &str, value: Duration, min: Duration, max: Duration) -> Result<Dur
     )
 }
 
+/// By either name.
+fn auth(args: &ServeArgs) -> Option<AuthStrategy> {
+    args.auth.or(args.auth_strategy)
+}
+
 fn is_open_on_purpose(args: &ServeArgs) -> bool {
-    args.no_auth || args.auth_strategy == Some(AuthStrategy::None)
+    args.no_auth || auth(args) == Some(AuthStrategy::None)
 }
 
 /// Who may use the streams, and why. A key that is there is used: only a flag that says otherwise
@@ -196,13 +217,13 @@ fn access(args: &ServeArgs, around: &Surroundings) -> Result<(Access, &'static s
         (None, Some(key)) if !open => (Some(key), API_KEY),
         _ => (None, "everyone who can connect"),
     };
-    if open && (key.is_some() || args.auth_strategy == Some(AuthStrategy::ApiKey)) {
+    if open && (key.is_some() || auth(args) == Some(AuthStrategy::ApiKey)) {
         return Err(Failure::usage("a key and no access control at a time")
             .help("leave out the key, or --no-auth"));
     }
     let Some(key) = key else {
-        if args.auth_strategy == Some(AuthStrategy::ApiKey) {
-            return Err(Failure::usage("--auth-strategy api-key without a key")
+        if auth(args) == Some(AuthStrategy::ApiKey) {
+            return Err(Failure::usage("--auth api-key without a key")
                 .help("set --api-key, MILLRACE_API_KEY or API_KEY"));
         }
         return Ok((Access::Open, how));
@@ -239,12 +260,49 @@ fn tls(args: &ServeArgs) -> Result<Option<Tls>, Failure> {
     })
 }
 
-fn connections_max(descriptors: u64) -> usize {
-    let most = descriptors
+/// As asked, but never more than there are descriptors for.
+fn connections_max(args: &ServeArgs, around: &Surroundings) -> Result<usize, Failure> {
+    let most = around
+        .descriptors
         .saturating_sub(DESCRIPTORS_KEPT)
-        .max(CONNECTIONS_MIN);
-    // A semaphore counts no further than this.
-    usize::try_from(most).unwrap_or(usize::MAX).min(1 << 24)
+        .max(CONNECTIONS_MIN)
+        .min(CONNECTIONS_CEILING);
+    let asked = args.connections_max.unwrap_or(most);
+    if asked > most && asked <= CONNECTIONS_CEILING {
+        return Err(
+            Failure::usage(format!("--connections-max is {asked}")).help(format!(
+                "the descriptor limit leaves {most}; raise it (`ulimit -n`), or write less"
+            )),
+        );
+    }
+    connections("--connections-max", asked)
+}
+
+fn connections_per_address_max(args: &ServeArgs) -> Result<Option<usize>, Failure> {
+    let flag = "--connections-per-address-max";
+    let asked = args.connections_per_address_max;
+    asked.map(|asked| connections(flag, asked)).transpose()
+}
+
+fn connections(flag: &str, asked: u64) -> Result<usize, Failure> {
+    let fits = usize::try_from(asked)
+        .ok()
+        .filter(|_| (1..=CONNECTIONS_CEILING).contains(&asked));
+    fits.ok_or_else(|| {
+        Failure::usage(format!("{flag} is {asked}"))
+            .help(format!("write 1 to {CONNECTIONS_CEILING}"))
+    })
+}
+
+fn header_bytes_max(args: &ServeArgs) -> Result<usize, Failure> {
+    let asked = args.header_bytes_max;
+    let asked = bytes(
+        "--header-bytes-max",
+        asked,
+        8 << 10,
+        HEADER_BYTES_CEILING as u64,
+    )?;
+    Ok(usize::try_from(asked).expect("bounded"))
 }
 
 /// Scheme and authority, without anything after them.

@@ -40,18 +40,11 @@ impl Budget {
     /// Takes `bytes`, or refuses when the budget would be exceeded. A single request larger than the
     /// whole budget is let in when nothing else is.
     pub(crate) fn admit(&self, bytes: u64) -> Result<Permit, Refusal> {
-        let fits = |used: u64| (used == 0 || used + bytes <= self.0.max).then_some(used + bytes);
-        match self
-            .0
-            .used
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
-        {
-            Ok(_) => Ok(Permit {
-                gauge: Arc::clone(&self.0),
-                bytes,
-            }),
-            Err(_) => Err(Refusal::Overloaded),
-        }
+        self.0.take(bytes, 0)?;
+        Ok(Permit {
+            gauge: Arc::clone(&self.0),
+            bytes,
+        })
     }
 
     /// Takes `bytes` without asking: for bytes that are already logged and have to be held.
@@ -78,11 +71,24 @@ impl Budget {
     }
 }
 
+impl Gauge {
+    /// Takes `bytes` for who has `own` already, or refuses.
+    fn take(&self, bytes: u64, own: u64) -> Result<(), Refusal> {
+        let fits = |used: u64| (used == own || used + bytes <= self.max).then_some(used + bytes);
+        self.used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
+            .map(drop)
+            .map_err(|_| Refusal::Overloaded)
+    }
+}
+
 impl Permit {
-    /// Takes over the bytes of another permit of the same engine: for a body whose length shows only
-    /// while it is read.
-    pub fn join(&mut self, mut other: Self) {
-        self.bytes += std::mem::take(&mut other.bytes);
+    /// Takes `bytes` more, on the same terms as the first ones: for a body that is charged as it
+    /// comes. [`Refusal::Overloaded`] when there are none.
+    pub fn grow(&mut self, bytes: u64) -> Result<(), Refusal> {
+        self.gauge.take(bytes, self.bytes)?;
+        self.bytes += bytes;
+        Ok(())
     }
 }
 
@@ -119,11 +125,16 @@ mod tests {
     }
 
     #[test]
-    fn joined_permits_are_given_back_once() {
+    fn a_permit_grows_while_there_is_room_and_is_given_back_once() {
         let budget = Budget::new(100);
         let mut permit = budget.admit(10).expect("it fits");
-        permit.join(budget.admit(20).expect("it fits"));
+        permit.grow(20).expect("it fits");
         assert_eq!(budget.used(), 30);
+        let other = budget.admit(60).expect("it fits");
+        assert_eq!(permit.grow(11), Err(Refusal::Overloaded));
+        assert_eq!(budget.used(), 90);
+        drop(other);
+        permit.grow(500).expect("one large request alone is let in");
         drop(permit);
         assert_eq!(budget.used(), 0);
     }

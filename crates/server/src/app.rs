@@ -1,7 +1,7 @@
 //! What all requests share: configuration, the engine once it is open, request ids.
 
 use std::sync::{
-    OnceLock,
+    Arc, OnceLock,
     atomic::{AtomicU64, Ordering},
 };
 
@@ -11,7 +11,7 @@ use millrace_engine::Engine;
 use millrace_env::Env;
 use millrace_wire::{HttpFault, Problem, cursor};
 
-use crate::config::Config;
+use crate::{access::Grant, config::Config, refusals::Refusals};
 
 /// The header that carries a request's id, both ways.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -23,6 +23,8 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 pub(crate) struct App {
     pub(crate) config: Config,
     pub(crate) env: Env,
+    /// How often clients were refused.
+    pub(crate) refusals: Arc<Refusals>,
     /// Set once, when recovery is done.
     engine: OnceLock<Engine>,
     /// Tells the requests of one process from those of another in one log.
@@ -36,18 +38,26 @@ impl App {
         Self {
             config,
             env,
+            refusals: Arc::default(),
             engine: OnceLock::new(),
             process,
             requests: AtomicU64::new(0),
         }
     }
 
-    /// The engine, or the answer to who came too early.
-    pub(crate) fn engine(&self) -> Result<&Engine, Problem> {
-        self.engine.get().ok_or_else(|| {
+    /// The engine, for a request that may use it; or the answer to who came too early.
+    ///
+    /// INVARIANT: a request reaches streams here alone, so none does without a decision.
+    pub(crate) fn engine(&self, _grant: &Grant) -> Result<&Engine, Problem> {
+        self.opened().ok_or_else(|| {
             let reason = "recovering".to_owned();
             Problem::from(HttpFault::NotReady { reason })
         })
+    }
+
+    /// The engine once it is open, for the server itself.
+    pub(crate) fn opened(&self) -> Option<&Engine> {
+        self.engine.get()
     }
 
     /// From here on requests reach streams.

@@ -1,8 +1,9 @@
 //! Reads a request's body: whole or not at all, inside the memory budget, in time.
 //!
-//! BOUND: memory is taken from the engine's budget before a body is buffered: at once where its
-//! length is announced, else step by step while it grows. What grows past `--append-bytes-max` is
-//! refused while it is read. A body that breaks off, or comes too slowly, is as if it had never come.
+//! BOUND: memory is taken from the engine's budget step by step, before what came is buffered: an
+//! announced length costs nothing, so that who announces much and sends little holds little. What is
+//! announced to be, or grows, past `--append-bytes-max` is refused. A body that breaks off, or comes too
+//! slowly, is as if it had never come.
 
 use std::time::Duration;
 
@@ -15,8 +16,8 @@ use millrace_wire::{HttpFault, Problem};
 
 use crate::config::Times;
 
-/// The smallest step by which memory is taken for a body of unknown length.
-const STEP_BYTES_MIN: u64 = 64 << 10;
+/// The smallest step by which memory is taken for a body.
+const STEP_BYTES_MIN: u64 = 4 << 10;
 
 /// A request's body, and the memory it was granted.
 #[derive(Debug)]
@@ -45,8 +46,7 @@ async fn gather<B>(engine: &Engine, idle: Duration, mut body: B) -> Result<Intak
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    let announced = body.size_hint().exact();
-    let mut room = Room::new(engine, announced)?;
+    let mut room = Room::new(engine, body.size_hint().exact())?;
     let mut pieces = Pieces::default();
     while let Some(frame) = timeout(idle, body.frame())
         .await
@@ -58,7 +58,7 @@ where
             continue;
         };
         room.make(pieces.len() + piece.len() as u64)?;
-        pieces.push(piece, announced);
+        pieces.push(piece, room.granted);
     }
     Ok(Intake {
         bytes: pieces.whole(),
@@ -69,42 +69,43 @@ where
 /// The memory that a body was granted.
 struct Room<'a> {
     engine: &'a Engine,
+    /// The most it can come to.
+    bytes_max: u64,
     granted: u64,
     permit: Option<Permit>,
 }
 
 impl<'a> Room<'a> {
     fn new(engine: &'a Engine, announced: Option<u64>) -> Result<Self, Problem> {
-        let mut room = Self {
+        let bytes_max = engine.options().append_bytes_max;
+        if announced.is_some_and(|bytes| bytes > bytes_max) {
+            return Err(HttpFault::BodyTooLarge { bytes_max }.into());
+        }
+        Ok(Self {
             engine,
+            bytes_max: announced.unwrap_or(bytes_max),
             granted: 0,
             permit: None,
-        };
-        if let Some(bytes) = announced {
-            room.make(bytes)?;
-        }
-        Ok(room)
+        })
     }
 
     /// Sees to it that `bytes` are granted.
     fn make(&mut self, bytes: u64) -> Result<(), Problem> {
-        let bytes_max = self.engine.options().append_bytes_max;
-        if bytes > bytes_max {
-            return Err(HttpFault::BodyTooLarge { bytes_max }.into());
-        }
         if bytes <= self.granted {
             return Ok(());
         }
-        let wanted = if self.permit.is_none() && self.granted == 0 {
-            bytes
-        } else {
-            bytes.max(self.granted.saturating_mul(2))
-        };
-        let wanted = wanted.max(STEP_BYTES_MIN.min(bytes_max)).min(bytes_max);
-        let more = self.engine.admit(wanted - self.granted)?;
+        if bytes > self.bytes_max {
+            let bytes_max = self.engine.options().append_bytes_max;
+            return Err(HttpFault::BodyTooLarge { bytes_max }.into());
+        }
+        let wanted = bytes
+            .max(self.granted.saturating_mul(2))
+            .max(STEP_BYTES_MIN)
+            .min(self.bytes_max);
+        let more = wanted - self.granted;
         match &mut self.permit {
-            None => self.permit = Some(more),
-            Some(permit) => permit.join(more),
+            None => self.permit = Some(self.engine.admit(more)?),
+            Some(permit) => permit.grow(more)?,
         }
         self.granted = wanted;
         Ok(())
@@ -123,17 +124,18 @@ impl Pieces {
         (self.first.len() + self.rest.len()) as u64
     }
 
-    fn push(&mut self, piece: Bytes, announced: Option<u64>) {
+    /// Adds a piece; no more than `granted` is allocated for all of them.
+    fn push(&mut self, piece: Bytes, granted: u64) {
         if self.first.is_empty() && self.rest.is_empty() {
             self.first = piece;
             return;
         }
-        if self.rest.is_empty() {
-            let whole = announced.and_then(|bytes| usize::try_from(bytes).ok());
-            self.rest.reserve(whole.unwrap_or_default());
-            self.rest
-                .extend_from_slice(&std::mem::take(&mut self.first));
+        if self.rest.capacity() < self.rest.len() + self.first.len() + piece.len() {
+            let room = usize::try_from(granted).expect("bounded by what an append may be");
+            self.rest.reserve(room - self.rest.len());
         }
+        let first = std::mem::take(&mut self.first);
+        self.rest.extend_from_slice(&first);
         self.rest.extend_from_slice(&piece);
     }
 

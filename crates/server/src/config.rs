@@ -1,10 +1,11 @@
 //! How the server is configured: by value, once. What the engine is given is
 //! [`millrace_engine::Options`]; here is only what HTTP adds to it.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use http::HeaderValue;
 
+use crate::access::Policy;
 use crate::tls::Tls;
 
 /// A server's configuration.
@@ -26,9 +27,18 @@ pub struct Config {
     /// Whether plain requests of HTTP/1.1 are answered without hyper (see `lane`). The answers are the
     /// same; without it they cost more.
     pub short_way: bool,
+    /// The most connections at a time from one address (see `addresses.rs`); more are closed at once.
+    pub connections_per_address_max: Option<usize>,
+    /// The most bytes of a request's line and headers, from 8 KiB to [`HEADER_BYTES_CEILING`].
+    pub header_bytes_max: usize,
     /// How long things may take.
     pub times: Times,
 }
+
+/// The most headers of a request.
+pub const HEADERS_MAX: usize = 100;
+/// The most that [`Config::header_bytes_max`] may be: what a connection buffers.
+pub const HEADER_BYTES_CEILING: usize = 128 << 10;
 
 /// How long things may take. BOUND: nothing that a client can leave hanging is without one.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +78,9 @@ impl Default for Config {
             access: Access::Open,
             connections_max: 100_000,
             short_way: true,
+            connections_per_address_max: None,
+            // A name of 1,024 bytes may take three times that in a path.
+            header_bytes_max: 64 << 10,
             times: Times::default(),
         }
     }
@@ -117,6 +130,8 @@ pub enum Access {
     Open,
     /// Who shows the key.
     Key(ApiKey),
+    /// Who a policy knows, as far as it says.
+    Policy(Arc<dyn Policy>),
 }
 
 /// A shared secret.

@@ -11,18 +11,38 @@ use tokio::{
     sync::OwnedSemaphorePermit,
 };
 
-/// A connection and its permit.
+use crate::addresses::Place;
+
+/// What a connection takes of those that there may be.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    /// Of all.
+    _room: OwnedSemaphorePermit,
+    /// Of those of its address, where they are counted.
+    _place: Option<Place>,
+}
+
+impl Ticket {
+    pub(crate) fn new(room: OwnedSemaphorePermit, place: Option<Place>) -> Self {
+        Self {
+            _room: room,
+            _place: place,
+        }
+    }
+}
+
+/// A connection and its ticket.
 #[derive(Debug)]
 pub(crate) struct Held<C> {
     conn: C,
-    _permit: OwnedSemaphorePermit,
+    _ticket: Ticket,
 }
 
 impl<C> Held<C> {
-    pub(crate) fn new(conn: C, permit: OwnedSemaphorePermit) -> Self {
+    pub(crate) fn new(conn: C, ticket: Ticket) -> Self {
         Self {
             conn,
-            _permit: permit,
+            _ticket: ticket,
         }
     }
 }

@@ -11,11 +11,14 @@
 //! A request's way: `conn` (a connection, its limits and deadlines) → `router.rs` (one match, and
 //! what all answers have in common) → `handlers` (one file a verb: parse, call, answer) →
 //! `millrace-engine` → `answer.rs` and `bodies` (what is sent, pages and events piece by piece).
-//! `body.rs` reads request bodies.
+//! `body.rs` reads request bodies. `access.rs` decides who may do what; `refusals.rs` counts who was
+//! refused.
 //!
 //! Not here: what headers and queries mean and what is answered to what (`millrace-wire`), what is
 //! allowed (`millrace-core`), flags and signals (`millrace-cli`).
 
+pub mod access;
+mod addresses;
 mod answer;
 mod app;
 mod bodies;
@@ -27,10 +30,13 @@ mod front;
 mod handlers;
 mod held;
 mod lane;
+pub mod refusals;
 mod router;
 mod server;
 pub mod tls;
 
+pub use access::{Action, Decision, Policy, Principal, Target};
 pub use config::{Access, ApiKey, Config, Origins, Times};
+pub use refusals::{Refusals, Refused};
 pub use server::{Server, Setup, Stopped, listen};
 pub use tls::{Tls, TlsFault, TlsFiles};

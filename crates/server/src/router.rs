@@ -24,9 +24,9 @@ use millrace_wire::{
 };
 
 use crate::{
+    access::Caller,
     answer::{self, Answer, AnswerBody},
     app::{App, REQUEST_ID},
-    config::Access,
     conn::Service,
     handlers,
 };
@@ -89,7 +89,10 @@ where
     let start = app.env.clock.mono();
     let mut answer = match unwinding(dispatch(app, &head, body)).await {
         Ok(Ok(answer)) => answer,
-        Ok(Err(problem)) => answer::problem(&problem),
+        Ok(Err(problem)) => {
+            app.refusals.add_answer(problem.code);
+            answer::problem(&problem)
+        }
         Err(Panicked) => answer::problem(&HttpFault::Internal.into()),
     };
     finish(app, &head.headers, &mut answer, id.clone());
@@ -122,13 +125,15 @@ where
         return Ok(handlers::options::options(methods));
     }
     let route = Route::parse(path);
-    if !matches!(route, Ok(Route::Health | Route::Ready)) {
-        authorize(&app.config.access, &head.headers)?;
-    }
+    let caller = match route {
+        // Whoever watches over the process has no key, and learns nothing of streams.
+        Ok(Route::Health | Route::Ready) => Caller::Unknown,
+        _ => app.config.access.identify(&head.headers)?,
+    };
     match route? {
-        Route::Stream(name) => stream(app, name, head, body).await,
+        Route::Stream(name) => stream(app, &caller, name, head, body).await,
         Route::Listing => match head.method {
-            Method::GET | Method::HEAD => handlers::list::list(app, head).await,
+            Method::GET | Method::HEAD => handlers::list::list(app, &caller, head).await,
             _ => Err(not_allowed(READ_METHODS)),
         },
         Route::Health => match head.method {
@@ -144,6 +149,7 @@ where
 
 async fn stream<B>(
     app: &Arc<App>,
+    caller: &Caller,
     name: StreamName,
     head: &Parts,
     body: B,
@@ -152,43 +158,17 @@ where
     B: Body<Data = Bytes> + Unpin,
 {
     match head.method {
-        Method::GET => handlers::read::read(app, &name, head).await,
-        Method::POST => handlers::append::append(app, &name, head, body).await,
-        Method::PUT => handlers::create::create(app, name, head, body).await,
-        Method::HEAD => handlers::head::head(app, &name).await,
-        Method::DELETE => handlers::delete::delete(app, &name).await,
+        Method::GET => handlers::read::read(app, caller, &name, head).await,
+        Method::POST => handlers::append::append(app, caller, &name, head, body).await,
+        Method::PUT => handlers::create::create(app, caller, name, head, body).await,
+        Method::HEAD => handlers::head::head(app, caller, &name).await,
+        Method::DELETE => handlers::delete::delete(app, caller, &name).await,
         _ => Err(not_allowed(STREAM_METHODS)),
     }
 }
 
 fn not_allowed(allow: &'static str) -> Problem {
     HttpFault::Method { allow }.into()
-}
-
-fn authorize(access: &Access, headers: &HeaderMap) -> Result<(), Problem> {
-    let shown = headers.get(header::AUTHORIZATION);
-    if admits(access, shown.map(HeaderValue::as_bytes)) {
-        Ok(())
-    } else {
-        Err(HttpFault::Unauthorized.into())
-    }
-}
-
-/// Whether who shows this `Authorization` may use the streams.
-pub(crate) fn admits(access: &Access, shown: Option<&[u8]>) -> bool {
-    match access {
-        Access::Open => true,
-        Access::Key(key) => shown.and_then(bearer).is_some_and(|shown| key.is(shown)),
-    }
-}
-
-/// What follows `Bearer`, whatever its case.
-fn bearer(value: &[u8]) -> Option<&[u8]> {
-    const SCHEME: &[u8] = b"bearer ";
-    let (scheme, token) = value.split_at_checked(SCHEME.len())?;
-    scheme
-        .eq_ignore_ascii_case(SCHEME)
-        .then(|| token.trim_ascii())
 }
 
 /// What every answer carries.

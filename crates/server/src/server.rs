@@ -23,6 +23,7 @@ use crate::{
     config::Config,
     core::{self, Signals},
     front::{self, Inlet, Outlet},
+    refusals::Refusals,
 };
 
 /// How often [`Server::poisoned`] looks.
@@ -132,7 +133,12 @@ impl Server {
 
     /// The engine, once it is open.
     pub fn engine(&self) -> Option<Engine> {
-        self.app.engine().ok().cloned()
+        self.app.opened().cloned()
+    }
+
+    /// How often clients were refused, by reason.
+    pub fn refusals(&self) -> &Refusals {
+        &self.app.refusals
     }
 
     /// Waits until recovery is done, or has failed. Waits for ever when asked again.

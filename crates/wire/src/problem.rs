@@ -112,6 +112,8 @@ codes! {
         "send the request again";
     Unauthorized 401 "unauthorized" "Unauthorized"
         "send the API key as `Authorization: Bearer <key>`";
+    Forbidden 403 "forbidden" "Not allowed"
+        "show a key or token that allows this action on this stream";
     StaleEpoch 403 "stale-epoch" "Stale producer epoch"
         "another session of this producer took over; to take over in turn, start an epoch above `Producer-Epoch` at `Producer-Seq: 0`";
     NotFound 404 "not-found" "Stream not found"
@@ -378,6 +380,7 @@ impl From<&HttpFault> for Problem {
             HttpFault::BodyTimeout => Code::BodyTimeout,
             HttpFault::TlsRequired => Code::TlsRequired,
             HttpFault::Unauthorized => Code::Unauthorized,
+            HttpFault::Forbidden { .. } => Code::Forbidden,
             HttpFault::NotReady { .. } => Code::Unavailable,
             HttpFault::Internal => Code::Internal,
         };
@@ -389,6 +392,10 @@ impl From<&HttpFault> for Problem {
             HttpFault::Unauthorized => {
                 problem.with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
             }
+            HttpFault::Forbidden { .. } => problem.with(
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static(r#"Bearer error="insufficient_scope""#),
+            ),
             HttpFault::NotReady { .. } => problem.with(header::RETRY_AFTER, 1),
             _ => problem,
         }

@@ -162,6 +162,12 @@ pub enum HttpFault {
     /// No credentials, or wrong ones.
     #[error("send the API key as `Authorization: Bearer <key>`")]
     Unauthorized,
+    /// Known, and not allowed to do this.
+    #[error("what was shown does not allow {action} here; show a key or token that allows it")]
+    Forbidden {
+        /// What was asked for, as a noun.
+        action: &'static str,
+    },
     /// The server is still recovering, or stopping.
     #[error("the server is not ready: {reason}; try again")]
     NotReady {

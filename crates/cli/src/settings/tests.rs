@@ -74,6 +74,19 @@ fn t100_values_out_of_bounds_refuse_the_start() {
         ["--api-key", "too short"],
         ["--api-key", "has a blank in it"],
         ["--auth-strategy", "api-key"],
+        ["--auth", "api-key"],
+        ["--connections-max", "0"],
+        ["--connections-max", "3073"],
+        ["--connections-max", "100000000"],
+        ["--connections-per-address-max", "0"],
+        ["--header-bytes-max", "1KiB"],
+        ["--header-bytes-max", "1MiB"],
+        ["--header-timeout", "0s"],
+        ["--header-timeout", "2h"],
+        ["--idle-timeout", "10ms"],
+        ["--body-timeout", "0s"],
+        ["--body-idle-timeout", "2h"],
+        ["--write-timeout", "0s"],
     ] {
         let refused = settings(&flags).err();
         assert!(
@@ -111,6 +124,7 @@ fn beyond_this_machine_there_is_a_key_or_a_word() {
     assert!(settings(&["--host", "::"]).is_err());
     assert!(settings(&["--host", "0.0.0.0", "--no-auth"]).is_ok());
     assert!(settings(&["--host", "0.0.0.0", "--auth-strategy", "none"]).is_ok());
+    assert!(settings(&["--host", "0.0.0.0", "--auth", "none"]).is_ok());
     let keyed = settings(&["--host", "0.0.0.0", "--api-key", "0123456789"]).unwrap();
     assert!(matches!(keyed.server.access, Access::Key(key) if key.is(b"0123456789")));
     assert!(settings(&["--host", "::1"]).is_ok());
@@ -133,6 +147,8 @@ fn a_key_in_the_environment_is_used_unless_a_flag_says_otherwise() {
 fn a_key_and_no_key_exclude_each_other() {
     assert!(settings(&["--api-key", "0123456789", "--no-auth"]).is_err());
     assert!(settings(&["--auth-strategy", "api-key", "--no-auth"]).is_err());
+    assert!(settings(&["--auth", "api-key", "--no-auth"]).is_err());
+    assert!(settings(&["--auth", "none", "--api-key", "0123456789"]).is_err());
 }
 
 #[test]
@@ -148,4 +164,44 @@ fn addresses_and_origins_are_kept_as_browsers_write_them() {
     assert_eq!(url, Some("https://streams.example:8443"));
     let listed = ["https://a.example", "http://localhost:3000"].map(HeaderValue::from_static);
     assert_eq!(settings.server.origins, Origins::Listed(listed.into()));
+}
+
+#[test]
+fn limits_are_taken_as_given() {
+    let given = settings(&[
+        "--connections-max",
+        "2000",
+        "--connections-per-address-max",
+        "20",
+        "--header-bytes-max",
+        "16KiB",
+        "--header-timeout",
+        "2s",
+        "--idle-timeout",
+        "3s",
+        "--body-idle-timeout",
+        "4s",
+        "--body-timeout",
+        "5s",
+        "--write-timeout",
+        "6s",
+    ])
+    .unwrap()
+    .server;
+    assert_eq!(given.connections_max, 2000);
+    assert_eq!(given.connections_per_address_max, Some(20));
+    assert_eq!(given.header_bytes_max, 16 << 10);
+    let times = given.times;
+    let seconds = [
+        times.head,
+        times.idle,
+        times.body_idle,
+        times.body,
+        times.write,
+    ];
+    assert_eq!(seconds.map(|time| time.as_secs()), [2, 3, 4, 5, 6]);
+    let server = settings(&[]).unwrap().server;
+    assert_eq!(server.connections_per_address_max, None);
+    assert_eq!(server.header_bytes_max, Config::default().header_bytes_max);
+    assert_eq!(server.times.write, Times::default().write);
 }

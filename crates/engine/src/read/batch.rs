@@ -9,7 +9,7 @@ use millrace_store::{Extent, SegmentRef};
 use super::holder::ask;
 
 /// The most bytes one piece read from a file has: bounds what a slow client holds in memory.
-const PIECE_BYTES_MAX: u64 = 256 << 10;
+const PIECE_BYTES_MAX: u64 = 64 << 10;
 /// Slices of memory below this size are copied together, so that a page of many small appends is
 /// not as many small writes.
 const SMALL_BYTES: usize = 4 << 10;

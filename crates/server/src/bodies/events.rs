@@ -22,7 +22,7 @@ use super::{
     Broken,
     pulled::{Pulled, Source},
 };
-use crate::app::App;
+use crate::{access::Grant, app::App};
 
 /// The most wire bytes of one event, but for a single JSON message that is larger.
 const EVENT_BYTES_MAX: u64 = 64 << 10;
@@ -61,15 +61,16 @@ struct Event {
 }
 
 impl Events {
-    /// Events from where `reader` is, for about a minute.
+    /// Events from where `reader` is, for about a minute, and no longer than `grant` lasts.
     pub(crate) fn body(
         app: Arc<App>,
+        grant: &Grant,
         reader: Reader,
         stopping: Stopping,
         kind: ContentKind,
         cursor: Option<u64>,
     ) -> EventBody {
-        let until = app.env.clock.mono() + session(&app);
+        let until = app.env.clock.mono() + grant.covers(session(&app), app.now());
         let cursor = app.cursor(cursor);
         let events = Self {
             app,

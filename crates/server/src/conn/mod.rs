@@ -1,11 +1,12 @@
 //! One connection: HTTP/1.1, or HTTP/2 where the client begins with its preface (h2c).
 //!
 //! Generic over the bytes below it, so that a simulated network can stand in. Limits are hyper's
-//! where it has them and `socket.rs`'s where it has not.
+//! where it has them and `socket.rs`'s and `streams.rs`'s where it has not.
 
 mod prefixed;
 mod sniff;
 mod socket;
+mod streams;
 
 use std::{convert::Infallible, pin::Pin, rc::Rc, time::Duration};
 
@@ -23,19 +24,22 @@ use tokio::{
 };
 
 pub(crate) use self::sniff::PREFACE;
-use self::sniff::{Version, sniff};
 pub(crate) use self::{
     prefixed::Prefixed,
     socket::{Activity, Socket},
 };
-use crate::config::Times;
+use self::{
+    sniff::{Version, sniff},
+    streams::{Spawner, Streams, Watched},
+};
+use crate::{
+    config::{Config, HEADER_BYTES_CEILING, Times},
+    refusals::{Peer, Refused},
+};
 
-/// The most bytes of a request's line and headers: a name of 1,024 bytes may take three times that.
-const HEAD_BYTES_MAX: usize = 64 << 10;
-// The most headers of a request are hyper's default, 100; asked for by number they would be counted
-// on the heap, twice a request.
-/// The most bytes of an answer that wait for the socket, and of a request that wait for a handler.
-const BUFFER_BYTES_MAX: usize = 128 << 10;
+/// The most bytes of an answer that wait for an HTTP/2 client's window. On HTTP/1 it is what headers may
+/// take, for requests and answers alike: what a slow reader holds is that and one piece more.
+const SEND_BYTES_MAX: usize = 128 << 10;
 /// The most requests at a time on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 1000;
 /// How much of one body, and of all, an HTTP/2 client may send ahead.
@@ -48,7 +52,7 @@ const PING_INTERVAL: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct Protocol {
     http1: http1::Builder,
-    http2: http2::Builder<LocalExecutor>,
+    header_bytes_max: usize,
     times: Times,
 }
 
@@ -56,6 +60,7 @@ pub(crate) struct Protocol {
 pub(crate) trait Service: 'static {
     /// The body of an answer.
     type Body: http_body::Body<Data = bytes::Bytes, Error: std::error::Error + Send + Sync>
+        + Unpin
         + 'static;
     /// Answers one.
     fn answer(
@@ -65,36 +70,45 @@ pub(crate) trait Service: 'static {
 }
 
 impl Protocol {
-    pub(crate) fn new(times: Times) -> Self {
+    pub(crate) fn new(config: &Config) -> Self {
+        let header_bytes_max = config.header_bytes_max.min(HEADER_BYTES_CEILING);
         // Without `pipeline_flush`: it holds an answer back while part of a next request is there,
         // and the answer to a broken request for ever.
+        // The most headers are hyper's default, `config::HEADERS_MAX`: asked for by number they are
+        // counted on the heap, twice a request.
         let mut http1 = http1::Builder::new();
         http1
             .timer(TokioTimer::new())
-            .header_read_timeout(times.idle)
-            .max_header_size(HEAD_BYTES_MAX)
-            .max_buf_size(BUFFER_BYTES_MAX)
+            .header_read_timeout(config.times.idle)
+            .max_header_size(header_bytes_max)
+            .max_buf_size(header_bytes_max)
             .half_close(true);
-        let mut http2 = http2::Builder::new(LocalExecutor);
+        Self {
+            http1,
+            header_bytes_max,
+            times: config.times,
+        }
+    }
+
+    /// HTTP/2 for one connection, whose streams `spawner` runs.
+    fn http2(&self, spawner: Spawner) -> http2::Builder<Spawner> {
+        let mut http2 = http2::Builder::new(spawner);
         http2
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS_MAX)
-            .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).expect("small"))
-            .max_send_buf_size(BUFFER_BYTES_MAX)
+            .max_header_list_size(u32::try_from(self.header_bytes_max).expect("small"))
+            .max_send_buf_size(SEND_BYTES_MAX)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .keep_alive_interval(PING_INTERVAL);
-        Self {
-            http1,
-            http2,
-            times,
-        }
+        http2
     }
 
     /// Serves one connection to its end; when `draining` says so, to the end of what is under way.
     pub(crate) async fn serve<C, S>(
         &self,
         conn: C,
+        peer: Peer,
         service: Rc<S>,
         mut draining: watch::Receiver<bool>,
     ) where
@@ -102,20 +116,30 @@ impl Protocol {
         S: Service,
     {
         let activity = Rc::new(Activity::default());
-        let socket = Socket::new(conn, self.times, Rc::clone(&activity));
+        let socket = Socket::new(conn, peer.clone(), self.times, Rc::clone(&activity));
         let sniffed = tokio::select! {
             biased;
             sniffed = timeout(self.times.head, sniff(socket)) => sniffed,
             _ = draining.wait_for(|draining| *draining) => return,
         };
-        let Some(Ok((socket, version))) = sniffed else {
-            return;
+        let (socket, version) = match sniffed {
+            Some(Ok(sniffed)) => sniffed,
+            Some(Err(_)) => return,
+            None => return peer.refused(Refused::HeaderTimeout),
         };
         let ended = match version {
             Version::One => self.serve_http1(socket, service, activity, draining).await,
-            Version::Two => self.serve_http2(socket, service, activity, draining).await,
+            Version::Two => {
+                self.serve_http2(socket, &peer, service, activity, draining)
+                    .await
+            }
         };
         if let Err(error) = ended {
+            if error.is_parse_too_large() {
+                peer.refused(Refused::HeaderTooLarge);
+            } else if error.is_timeout() {
+                peer.refused(Refused::Idle);
+            }
             // A client that leaves, or that speaks no HTTP: nothing that a server can mend.
             tracing::debug!(%error, "a connection ended early");
         }
@@ -132,7 +156,7 @@ impl Protocol {
         C: AsyncRead + AsyncWrite + Unpin + 'static,
         S: Service,
     {
-        let answer = answering(service, activity, false);
+        let answer = answering(service, activity);
         let conn = self
             .http1
             .serve_connection(TokioIo::new(socket), service_fn(answer));
@@ -149,6 +173,7 @@ impl Protocol {
     async fn serve_http2<C, S>(
         &self,
         socket: Prefixed<Socket<C>>,
+        peer: &Peer,
         service: Rc<S>,
         activity: Rc<Activity>,
         mut draining: watch::Receiver<bool>,
@@ -157,18 +182,27 @@ impl Protocol {
         C: AsyncRead + AsyncWrite + Unpin + 'static,
         S: Service,
     {
-        let answer = answering(service, activity, true);
+        let streams = Rc::new(Streams::default());
+        let answer = answering_watched(service, activity, Rc::clone(&streams));
         let conn = self
-            .http2
+            .http2(Spawner::new(Rc::clone(&streams)))
             .serve_connection(TokioIo::new(socket), service_fn(answer));
         let mut conn = std::pin::pin!(conn);
-        tokio::select! {
-            biased;
-            ended = conn.as_mut() => return ended,
-            _ = draining.wait_for(|draining| *draining) => {}
+        let mut is_ending = false;
+        let mut sweeping = std::pin::pin!(streams.sweep(&self.times, peer));
+        loop {
+            tokio::select! {
+                biased;
+                ended = conn.as_mut() => return ended,
+                _ = draining.wait_for(|draining| *draining), if !is_ending => {}
+                () = sweeping.as_mut() => {
+                    peer.refused(Refused::Idle);
+                    sweeping.set(streams.sweep(&self.times, peer));
+                }
+            }
+            is_ending = true;
+            conn.as_mut().graceful_shutdown();
         }
-        conn.as_mut().graceful_shutdown();
-        conn.await
     }
 }
 
@@ -179,10 +213,9 @@ type Answering<B> = Pin<Box<dyn Future<Output = Result<Response<B>, Infallible>>
 fn answering<S: Service>(
     service: Rc<S>,
     activity: Rc<Activity>,
-    multiplexed: bool,
 ) -> impl Fn(Request<Incoming>) -> Answering<S::Body> {
     move |request| {
-        activity.request_began(multiplexed);
+        activity.request_began(false);
         let (service, activity) = (Rc::clone(&service), Rc::clone(&activity));
         Box::pin(async move {
             let response = service.answer(request).await;
@@ -192,13 +225,20 @@ fn answering<S: Service>(
     }
 }
 
-/// Runs HTTP/2's streams on the connection's own core.
-#[derive(Clone, Copy, Debug)]
-struct LocalExecutor;
-
-impl<F: Future<Output: 'static> + 'static> hyper::rt::Executor<F> for LocalExecutor {
-    fn execute(&self, stream: F) {
-        tokio::task::spawn_local(stream);
+/// The same on HTTP/2, where each answer is watched on its own.
+fn answering_watched<S: Service>(
+    service: Rc<S>,
+    activity: Rc<Activity>,
+    streams: Rc<Streams>,
+) -> impl Fn(Request<Incoming>) -> Answering<Watched<S::Body>> {
+    move |request| {
+        activity.request_began(true);
+        let watch = streams.begin();
+        let service = Rc::clone(&service);
+        Box::pin(async move {
+            let response = service.answer(request).await;
+            Ok(response.map(|body| Watched::new(body, watch)))
+        })
     }
 }
 

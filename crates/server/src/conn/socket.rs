@@ -22,7 +22,10 @@ use std::{
 use millrace_env::sleep;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::config::Times;
+use crate::{
+    config::Times,
+    refusals::{Peer, Refused},
+};
 
 /// What a connection is doing, told by the socket and by the requests on it.
 #[derive(Debug, Default)]
@@ -74,6 +77,7 @@ type Timer = Pin<Box<dyn Future<Output = ()>>>;
 /// A connection with deadlines.
 pub(crate) struct Socket<C> {
     conn: C,
+    peer: Peer,
     times: Times,
     activity: Rc<Activity>,
     head: Option<Timer>,
@@ -84,9 +88,10 @@ pub(crate) struct Socket<C> {
 }
 
 impl<C> Socket<C> {
-    pub(crate) fn new(conn: C, times: Times, activity: Rc<Activity>) -> Self {
+    pub(crate) fn new(conn: C, peer: Peer, times: Times, activity: Rc<Activity>) -> Self {
         Self {
             conn,
+            peer,
             times,
             activity,
             head: None,
@@ -116,6 +121,7 @@ impl<C> Socket<C> {
         if result.is_ready() {
             self.write = None;
         } else if Self::is_over(&mut self.write, self.times.write, cx) {
+            self.peer.refused(Refused::SlowReader);
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         result
@@ -139,6 +145,7 @@ impl<C: AsyncRead + Unpin> AsyncRead for Socket<C> {
             Poll::Ready(_) => this.is_ended = true,
             Poll::Pending if this.activity.is_in_head() => {
                 if Self::is_over(&mut this.head, this.times.head, cx) {
+                    this.peer.refused(Refused::HeaderTimeout);
                     return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
                 }
             }

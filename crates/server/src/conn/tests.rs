@@ -1,6 +1,6 @@
 //! Connections over memory: no port, no engine, a service of the test's own.
 
-use std::cell::Cell;
+use std::{cell::Cell, sync::Arc};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -11,6 +11,7 @@ use tokio::{
 };
 
 use super::*;
+use crate::refusals::Refusals;
 
 /// Says the path back; panics, sleeps or counts where the path says so.
 #[derive(Default)]
@@ -36,14 +37,21 @@ struct Bench {
     protocol: Rc<Protocol>,
     echo: Rc<Echo>,
     draining: watch::Sender<bool>,
+    refusals: Arc<Refusals>,
+}
+
+/// A client of the test's own.
+pub(super) fn peer(refusals: &Arc<Refusals>) -> Peer {
+    Peer::new("192.0.2.1:9".parse().unwrap(), Arc::clone(refusals))
 }
 
 impl Bench {
     fn new() -> Self {
         Self {
-            protocol: Rc::new(Protocol::new(Times::default())),
+            protocol: Rc::new(Protocol::new(&Config::default())),
             echo: Rc::new(Echo::default()),
             draining: watch::Sender::new(false),
+            refusals: Arc::default(),
         }
     }
 
@@ -51,9 +59,10 @@ impl Bench {
     fn connect(&self) -> (DuplexStream, tokio::task::JoinHandle<()>) {
         let (client, server) = duplex(64 << 10);
         let (protocol, echo) = (Rc::clone(&self.protocol), Rc::clone(&self.echo));
-        let draining = self.draining.subscribe();
-        let served =
-            tokio::task::spawn_local(async move { protocol.serve(server, echo, draining).await });
+        let (peer, draining) = (peer(&self.refusals), self.draining.subscribe());
+        let served = tokio::task::spawn_local(async move {
+            protocol.serve(server, peer, echo, draining).await;
+        });
         (client, served)
     }
 }
@@ -143,6 +152,7 @@ async fn an_idle_connection_is_let_go_after_a_while() {
         drop(client);
         served.await.unwrap();
         assert_eq!(bench.echo.served.get(), 2);
+        assert_eq!(bench.refusals.count(Refused::Idle), 1);
     })
     .await;
 }
@@ -170,6 +180,46 @@ async fn t94_half_a_head_is_let_go_soon() {
             served.await.unwrap();
         }
         assert_eq!(bench.echo.served.get(), 0);
+        assert_eq!(bench.refusals.count(Refused::HeaderTimeout), 4);
+    })
+    .await;
+}
+
+/// Asked with `head`, what is answered.
+async fn answered(bench: &Bench, head: &str) -> String {
+    let (mut client, served) = bench.connect();
+    client.write_all(head.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    client.read_to_string(&mut text).await.unwrap();
+    drop(client);
+    served.await.unwrap();
+    text
+}
+
+#[tokio::test(start_paused = true)]
+async fn headers_too_large_or_too_many_are_refused_and_counted() {
+    local(async {
+        let mut bench = Bench::new();
+        let config = Config {
+            header_bytes_max: 8 << 10,
+            ..Config::default()
+        };
+        bench.protocol = Rc::new(Protocol::new(&config));
+        let with = |headers: &str| format!("GET /x HTTP/1.1\r\nHost: x\r\n{headers}");
+        let close = "Connection: close\r\n\r\n";
+        let fits = with(&format!("X: {}\r\n{close}", "y".repeat(7 << 10)));
+        assert!(answered(&bench, &fits).await.starts_with("HTTP/1.1 200"));
+        let many = with(&format!("{}{close}", "X: y\r\n".repeat(99)));
+        for head in [
+            with(&format!("X: {}\r\n{close}", "y".repeat(9 << 10))),
+            with(&format!("X: {}", "y".repeat(9 << 10))),
+            many,
+        ] {
+            let text = answered(&bench, &head).await;
+            assert!(text.starts_with("HTTP/1.1 431"), "{text}");
+        }
+        assert_eq!(bench.refusals.count(Refused::HeaderTooLarge), 3);
+        assert_eq!(bench.echo.served.get(), 1);
     })
     .await;
 }
@@ -207,13 +257,15 @@ impl Service for Flood {
 async fn t58_a_deaf_client_is_not_read_ahead_for_and_let_go() {
     local(async {
         let taken = Rc::new(Cell::new(0));
-        let protocol = Rc::new(Protocol::new(Times::default()));
+        let refusals = Arc::<Refusals>::default();
+        let protocol = Rc::new(Protocol::new(&Config::default()));
         let (mut client, server) = duplex(64 << 10);
         let flood = Rc::new(Flood(Rc::clone(&taken)));
         let draining = watch::Sender::new(false);
         let serve = {
             let (protocol, draining) = (Rc::clone(&protocol), draining.subscribe());
-            async move { protocol.serve(server, flood, draining).await }
+            let peer = peer(&refusals);
+            async move { protocol.serve(server, peer, flood, draining).await }
         };
         let served = tokio::task::spawn_local(serve);
         get(&mut client, "/").await;
@@ -221,6 +273,7 @@ async fn t58_a_deaf_client_is_not_read_ahead_for_and_let_go() {
         let ((), took) = elapsed(async { served.await.unwrap() }).await;
         assert!(taken.get() <= 5, "{} pieces were made", taken.get());
         assert!(took >= Times::default().write && took < Times::default().write * 2);
+        assert_eq!(refusals.count(Refused::SlowReader), 1);
     })
     .await;
 }

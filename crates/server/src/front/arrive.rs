@@ -22,6 +22,7 @@ use super::{
 use crate::{
     answer::{self, AnswerBody},
     conn::{Protocol, Service},
+    refusals::Peer,
     tls::{Seat, Tls, TlsConn},
 };
 
@@ -61,8 +62,13 @@ async fn begins_as_http(conn: &TcpStream) -> io::Result<bool> {
 
 /// Tells whoever sent plain HTTP what is spoken here. The same connection as any other, deadlines
 /// and close included; only the answer is always this one.
-pub(super) async fn refuse(protocol: &Protocol, conn: TcpStream, draining: watch::Receiver<bool>) {
-    protocol.serve(conn, Rc::new(NotTls), draining).await;
+pub(super) async fn refuse(
+    protocol: &Protocol,
+    conn: TcpStream,
+    peer: Peer,
+    draining: watch::Receiver<bool>,
+) {
+    protocol.serve(conn, peer, Rc::new(NotTls), draining).await;
 }
 
 /// Answers everything in the same way.

@@ -11,11 +11,11 @@ use millrace_env::Listener;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
-    sync::{Mutex, OwnedSemaphorePermit, mpsc},
+    sync::{Mutex, mpsc},
 };
 
 use crate::{
-    held::Held,
+    held::{Held, Ticket},
     tls::{Parked, TlsConn},
 };
 
@@ -27,7 +27,7 @@ const HANDED_MAX: usize = 1024;
 pub(crate) struct Handed {
     pub(super) conn: Packed,
     pub(super) peer: SocketAddr,
-    pub(super) permit: OwnedSemaphorePermit,
+    pub(super) ticket: Ticket,
 }
 
 /// A connection that belongs to no event loop.
@@ -71,7 +71,7 @@ impl Listener for Inlet {
             Packed::Plain(conn) => Wire::Plain(TcpStream::from_std(conn)?),
             Packed::Tls(parked) => Wire::Tls(Box::new(parked.unpark()?)),
         };
-        Ok((Held::new(conn, handed.permit), handed.peer))
+        Ok((Held::new(conn, handed.ticket), handed.peer))
     }
 }
 

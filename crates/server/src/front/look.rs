@@ -23,6 +23,8 @@ const STAY: [&[u8]; 4] = [
 const LOOK_BYTES: usize = 12;
 /// How long to wait for the rest of a beginning that could still be one of them.
 const LOOK_PAUSE: Duration = Duration::from_millis(5);
+/// And at most: many clients that stop there must not keep this thread busy.
+const LOOK_PAUSE_MAX: Duration = Duration::from_millis(500);
 /// BOUND: how much of an HTTP/2 connection is looked at; a probe's first request is a few hundred
 /// bytes.
 const HTTP2_LOOK_BYTES: usize = 4 << 10;
@@ -33,13 +35,15 @@ const HTTP2_PAUSE: Duration = Duration::from_millis(50);
 /// Whether the first request on `conn` asks for the state of the server. Reads nothing away.
 pub(super) async fn plain_stays(conn: &TcpStream) -> io::Result<bool> {
     let mut seen = [0; LOOK_BYTES];
+    let mut pause = LOOK_PAUSE;
     loop {
         let len = conn.peek(&mut seen).await?;
         match verdict(&seen[..len]) {
             Some(stays) => return Ok(stays),
             // The same bytes are readable again at once: there is nothing to wait on but time.
-            None => sleep(LOOK_PAUSE).await,
+            None => sleep(pause).await,
         }
+        pause = (pause * 2).min(LOOK_PAUSE_MAX);
     }
 }
 

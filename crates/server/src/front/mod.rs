@@ -21,7 +21,7 @@ use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 use millrace_env::{Listener, TcpListener, sleep, timeout};
 use tokio::{
     net::TcpStream,
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError},
     task::JoinSet,
 };
 
@@ -31,9 +31,12 @@ use self::{
     handed::{Handed, Wire},
 };
 use crate::{
+    addresses::Addresses,
     app::App,
     conn::Protocol,
     core::{self, Signals},
+    held::Ticket,
+    refusals::{Peer, Refusals, Refused},
 };
 
 /// How long to wait when connections cannot be accepted: out of descriptors, mostly.
@@ -79,19 +82,29 @@ async fn accept(
         }
     };
     let room = Arc::new(Semaphore::new(app.config.connections_max));
-    let protocol = Rc::new(Protocol::new(app.config.times));
+    let addresses = app.config.connections_per_address_max.map(Addresses::new);
+    let protocol = Rc::new(Protocol::new(&app.config));
     let mut arrivals = JoinSet::new();
     let mut turn = 0;
     loop {
         let accepted = tokio::select! {
             biased;
             _ = signals.draining.wait_for(|draining| *draining) => return,
-            accepted = next(&listener, &room) => accepted,
+            accepted = next(&listener, &room, &app.refusals) => accepted,
         };
         while arrivals.try_join_next().is_some() {}
-        let Some((conn, peer, permit)) = accepted else {
+        let Some((conn, address, room)) = accepted else {
             continue;
         };
+        let peer = Peer::new(address, Arc::clone(&app.refusals));
+        let place = addresses
+            .as_ref()
+            .map(|addresses| addresses.place(address.ip()));
+        if let Some(None) = place {
+            peer.refused(Refused::AddressLimit);
+            continue;
+        }
+        let ticket = Ticket::new(room, place.flatten());
         turn = (turn + 1) % cores.len();
         let ways = (stay.clone(), cores[turn].clone());
         let (app, protocol) = (Arc::clone(&app), Rc::clone(&protocol));
@@ -102,29 +115,40 @@ async fn accept(
             match timeout(app.config.times.head, arriving).await {
                 Some(Ok(Arrival::Served { conn, stays })) => {
                     let to = if stays { ways.0 } else { ways.1 };
-                    hand_over(conn, peer, permit, &to).await;
+                    hand_over(conn, address, ticket, &to).await;
                 }
-                Some(Ok(Arrival::NotTls(conn))) => refuse(&protocol, conn, draining).await,
-                Some(Err(error)) => tracing::debug!(%error, %peer, "a connection did not begin"),
-                None => {}
+                Some(Ok(Arrival::NotTls(conn))) => refuse(&protocol, conn, peer, draining).await,
+                Some(Err(error)) => {
+                    tracing::debug!(%error, peer = %address, "a connection did not begin")
+                }
+                None => peer.refused(Refused::HeaderTimeout),
             }
         });
     }
 }
 
 /// Gives a connection to who serves it.
-async fn hand_over(conn: Wire, peer: SocketAddr, permit: OwnedSemaphorePermit, to: &Outlet) {
+async fn hand_over(conn: Wire, peer: SocketAddr, ticket: Ticket, to: &Outlet) {
     let Ok(conn) = conn.pack() else { return };
     // A core that has ended takes no connections; dropping this one closes it.
-    let _ = to.send(Handed { conn, peer, permit }).await;
+    let _ = to.send(Handed { conn, peer, ticket }).await;
 }
 
 /// The next connection, once there is room for one.
 async fn next(
     listener: &TcpListener,
     room: &Arc<Semaphore>,
+    refusals: &Refusals,
 ) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let permit = Arc::clone(room).acquire_owned().await.ok()?;
+    let permit = match Arc::clone(room).try_acquire_owned() {
+        Ok(permit) => permit,
+        Err(TryAcquireError::Closed) => return None,
+        Err(TryAcquireError::NoPermits) => {
+            refusals.add(Refused::ConnectionLimit);
+            tracing::debug!("accepting waits for a connection to end");
+            Arc::clone(room).acquire_owned().await.ok()?
+        }
+    };
     match listener.accept().await {
         Ok((conn, peer)) => Some((conn, peer, permit)),
         Err(error) => {

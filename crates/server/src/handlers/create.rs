@@ -8,6 +8,7 @@ use millrace_engine::{Engine, NewStream};
 use millrace_wire::{CreateHead, Problem, frame, outcome};
 
 use crate::{
+    access::{Action, Caller},
     answer::{self, Answer},
     app::App,
     body,
@@ -16,6 +17,7 @@ use crate::{
 /// Answers PUT.
 pub(crate) async fn create<B>(
     app: &App,
+    caller: &Caller,
     name: StreamName,
     head: &Parts,
     body: B,
@@ -23,8 +25,12 @@ pub(crate) async fn create<B>(
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    let engine = app.engine()?;
     let request = CreateHead::parse(&head.headers)?;
+    let grant = caller.may_on(Action::Create, &name)?;
+    if let Some(fork) = &request.spec.fork {
+        caller.may_on(Action::Fork, &fork.source)?;
+    }
+    let engine = app.engine(&grant)?;
     let intake = body::read(engine, &app.config.times, body).await?;
     let inherited = if request.inherits_content_type() && !intake.bytes.is_empty() {
         source_content_type(engine, &request.spec).await

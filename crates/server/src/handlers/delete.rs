@@ -4,12 +4,18 @@ use millrace_core::StreamName;
 use millrace_wire::{Problem, outcome};
 
 use crate::{
+    access::{Action, Caller},
     answer::{self, Answer},
     app::App,
 };
 
 /// Answers DELETE.
-pub(crate) async fn delete(app: &App, name: &StreamName) -> Result<Answer, Problem> {
-    let outcome = app.engine()?.delete(name).await?;
+pub(crate) async fn delete(
+    app: &App,
+    caller: &Caller,
+    name: &StreamName,
+) -> Result<Answer, Problem> {
+    let grant = caller.may_on(Action::Delete, name)?;
+    let outcome = app.engine(&grant)?.delete(name).await?;
     Ok(answer::empty(outcome::delete(&outcome)))
 }

@@ -7,13 +7,15 @@ use millrace_wire::{
 };
 
 use crate::{
+    access::{Action, Caller},
     answer::{self, Answer},
     app::App,
 };
 
 /// Answers HEAD.
-pub(crate) async fn head(app: &App, name: &StreamName) -> Result<Answer, Problem> {
-    let stream = app.engine()?.open(name).await?;
+pub(crate) async fn head(app: &App, caller: &Caller, name: &StreamName) -> Result<Answer, Problem> {
+    let grant = caller.may_on(Action::Head, name)?;
+    let stream = app.engine(&grant)?.open(name).await?;
     let head = stream.head();
     Ok(answer::empty(outcome::head(HeadFacts {
         content_type: &head.content_type,

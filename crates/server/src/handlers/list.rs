@@ -5,14 +5,16 @@ use millrace_engine::Listed;
 use millrace_wire::{ListQuery, Problem, listing};
 
 use crate::{
+    access::{Action, Caller, Target},
     answer::{self, Answer},
     app::App,
 };
 
 /// Answers GET of the listing.
-pub(crate) async fn list(app: &App, head: &Parts) -> Result<Answer, Problem> {
-    let engine = app.engine()?;
+pub(crate) async fn list(app: &App, caller: &Caller, head: &Parts) -> Result<Answer, Problem> {
     let query = ListQuery::parse(head.uri.query())?;
+    let grant = caller.may(Action::List, Target::Prefix(&query.prefix))?;
+    let engine = app.engine(&grant)?;
     // One more than asked for tells whether there are more.
     let mut listed = engine
         .list(&query.prefix, query.after.as_deref(), query.limit + 1)

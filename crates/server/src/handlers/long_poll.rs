@@ -15,6 +15,7 @@ use millrace_wire::{
 
 use super::read::{PageOf, begin};
 use crate::{
+    access::Grant,
     answer::{self, Answer},
     app::App,
 };
@@ -22,16 +23,20 @@ use crate::{
 /// Answers a long-poll.
 pub(crate) async fn long_poll(
     app: &App,
+    grant: &Grant,
     stream: &Stream,
     query: ReadQuery,
 ) -> Result<Answer, Problem> {
     let mut reader = begin(stream, query.offset).await?;
     reader.follow();
     let wait = query.timeout.unwrap_or(app.config.long_poll_timeout);
+    let wait = grant.covers(wait, app.now());
     let until = app.env.clock.mono() + wait;
     let mut is_last = false;
     let batch = loop {
-        let batch = reader.next(app.engine()?.options().read_bytes_max).await?;
+        let batch = reader
+            .next(app.engine(grant)?.options().read_bytes_max)
+            .await?;
         if batch.len > 0 || batch.closed || (is_last && batch.up_to_date) {
             break batch;
         }

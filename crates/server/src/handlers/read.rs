@@ -14,26 +14,28 @@ use millrace_wire::{
 
 use super::{long_poll, sse};
 use crate::{
+    access::{Action, Caller, Grant},
     answer::{self, Answer},
     app::App,
     bodies,
-    config::Access,
 };
 
 /// Answers GET.
 pub(crate) async fn read(
     app: &Arc<App>,
+    caller: &Caller,
     name: &StreamName,
     head: &Parts,
 ) -> Result<Answer, Problem> {
-    let engine = app.engine()?;
     let query = ReadQuery::parse(head.uri.query(), &head.headers)?;
+    let grant = caller.may_on(Action::Read, name)?;
+    let engine = app.engine(&grant)?;
     let stream = engine.open(name).await?;
     match query.live {
         Live::CatchUp if query.offset == OffsetArg::Now => Ok(tail(app, &stream)),
-        Live::CatchUp => catch_up(app, &stream, query, &head.headers).await,
-        Live::LongPoll => long_poll::long_poll(app, &stream, query).await,
-        Live::Sse => sse::sse(app, &stream, query, head.version).await,
+        Live::CatchUp => catch_up(app, &grant, &stream, query, &head.headers).await,
+        Live::LongPoll => long_poll::long_poll(app, &grant, &stream, query).await,
+        Live::Sse => sse::sse(app, &grant, &stream, query, head.version).await,
     }
 }
 
@@ -51,12 +53,15 @@ pub(super) async fn begin(stream: &Stream, offset: OffsetArg) -> Result<Reader, 
 
 async fn catch_up(
     app: &App,
+    grant: &Grant,
     stream: &Stream,
     query: ReadQuery,
     headers: &HeaderMap,
 ) -> Result<Answer, Problem> {
     let mut reader = begin(stream, query.offset).await?;
-    let batch = reader.next(app.engine()?.options().read_bytes_max).await?;
+    let batch = reader
+        .next(app.engine(grant)?.options().read_bytes_max)
+        .await?;
     let mode = Mode::CatchUp {
         now: false,
         short: !batch.up_to_date,
@@ -93,7 +98,7 @@ fn tail(app: &App, stream: &Stream) -> Answer {
                 short: false,
             },
             concrete: false,
-            private: is_private(app),
+            private: app.config.access.is_private(),
             remaining: remaining(app, &head),
         }),
     };
@@ -131,7 +136,7 @@ impl PageOf<'_> {
             cache_control: cache::cache_control(CacheFacts {
                 mode: self.mode,
                 concrete: self.concrete,
-                private: is_private(self.app),
+                private: self.app.config.access.is_private(),
                 remaining: remaining(self.app, self.head),
             }),
         }
@@ -144,10 +149,6 @@ impl PageOf<'_> {
         let body = bodies::page(self.head.content_type.kind(), batch).await?;
         Ok(answer::with_body(reply, body))
     }
-}
-
-fn is_private(app: &App) -> bool {
-    matches!(app.config.access, Access::Key(_))
 }
 
 /// How long an answer may be kept: never beyond the stream's life.

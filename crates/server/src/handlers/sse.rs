@@ -12,6 +12,7 @@ use millrace_wire::{
 
 use super::read::{PageOf, begin};
 use crate::{
+    access::Grant,
     answer::{self, Answer, AnswerBody},
     app::App,
     bodies::Events,
@@ -20,6 +21,7 @@ use crate::{
 /// Answers with events.
 pub(crate) async fn sse(
     app: &Arc<App>,
+    grant: &Grant,
     stream: &Stream,
     query: ReadQuery,
     version: Version,
@@ -32,8 +34,8 @@ pub(crate) async fn sse(
     }
     reader.follow();
     let kind = head.content_type.kind();
-    let stopping = app.engine()?.stopping();
-    let body = Events::body(Arc::clone(app), reader, stopping, kind, query.cursor);
+    let stopping = app.engine(grant)?.stopping();
+    let body = Events::body(Arc::clone(app), grant, reader, stopping, kind, query.cursor);
     let mut answer = answer::with_body(outcome::sse(kind), AnswerBody::Events(body));
     if version <= Version::HTTP_11 {
         // The server ends this connection; who does not know that may lose the last events to a

@@ -29,6 +29,7 @@ use crate::{
     answer::Answer,
     config::Times,
     conn::{Activity, Prefixed, Socket},
+    refusals::{Peer, Refused},
 };
 
 /// What one read takes at most.
@@ -43,6 +44,7 @@ const BODY_PATIENCE: Duration = Duration::from_secs(1);
 pub(super) struct Line<C> {
     socket: Socket<C>,
     activity: Rc<Activity>,
+    peer: Peer,
     times: Times,
     draining: Draining,
     input: Vec<u8>,
@@ -106,11 +108,12 @@ impl Draining {
 }
 
 impl<C: AsyncRead + AsyncWrite + Unpin> Line<C> {
-    pub(super) fn new(conn: C, times: Times, draining: watch::Receiver<bool>) -> Self {
+    pub(super) fn new(conn: C, peer: Peer, times: Times, draining: watch::Receiver<bool>) -> Self {
         let activity = Rc::new(Activity::default());
         Self {
-            socket: Socket::new(conn, times, Rc::clone(&activity)),
+            socket: Socket::new(conn, peer.clone(), times, Rc::clone(&activity)),
             activity,
+            peer,
             times,
             draining: Draining::new(draining),
             input: Vec::new(),
@@ -197,7 +200,10 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Line<C> {
         match timer.timer.as_mut().poll(cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(()) if in_body => Poll::Ready(Waited::Slow),
-            Poll::Ready(()) => Poll::Ready(Waited::Ended),
+            Poll::Ready(()) => {
+                self.peer.refused(Refused::Idle);
+                Poll::Ready(Waited::Ended)
+            }
         }
     }
 

@@ -41,6 +41,7 @@ use self::{
 use crate::{
     app::App,
     conn::Prefixed,
+    refusals::Peer,
     router::{self, Panicked, unwinding},
 };
 
@@ -70,12 +71,13 @@ impl Lane {
     pub(crate) async fn serve<C>(
         &self,
         conn: C,
+        peer: Peer,
         draining: watch::Receiver<bool>,
     ) -> Option<Prefixed<C>>
     where
         C: AsyncRead + AsyncWrite + Unpin,
     {
-        let mut line = Line::new(conn, self.app.config.times, draining);
+        let mut line = Line::new(conn, peer, self.app.config.times, draining);
         loop {
             // Hyper ends a connection in order: its last answer says that it is the last.
             if line.is_draining() && !line.input().is_empty() {

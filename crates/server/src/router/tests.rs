@@ -1,5 +1,7 @@
 //! Requests without a socket: before recovery is done, dropped half way, panicking.
 
+mod access;
+
 use std::{
     pin::Pin,
     task::{Context, Waker},
@@ -11,15 +13,23 @@ use millrace_env::{Env, RealClock, Rng, SimDisk};
 use tokio::task::LocalSet;
 
 use super::*;
-use crate::config::Config;
+use crate::config::{Access, Config};
 
 fn app() -> Arc<App> {
+    app_with(Access::Open)
+}
+
+fn app_with(access: Access) -> Arc<App> {
     let env = Env {
         disk: SimDisk::new(7),
         clock: Arc::new(RealClock::new()),
         rng: Arc::new(Rng::from_seed(7)),
     };
-    Arc::new(App::new(Config::default(), env))
+    let config = Config {
+        access,
+        ..Config::default()
+    };
+    Arc::new(App::new(config, env))
 }
 
 fn request(method: &str, path: &str, body: &'static str) -> Request<Full<Bytes>> {
@@ -72,7 +82,11 @@ async fn a_panic_is_the_answer_of_one_request() {
 
 /// An engine on a simulated disk, its shards running.
 async fn with_engine<F: Future<Output = ()>>(test: impl FnOnce(Arc<App>) -> F) {
-    let app = app();
+    with_engine_and(Access::Open, test).await;
+}
+
+async fn with_engine_and<F: Future<Output = ()>>(access: Access, test: impl FnOnce(Arc<App>) -> F) {
+    let app = app_with(access);
     let mut options = Options::for_memory(64 << 20);
     options.wal_segment_bytes = 1 << 20;
     let Opened { engine, shards } = millrace_engine::open(app.env.clone(), options).unwrap();

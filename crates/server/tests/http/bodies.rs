@@ -143,8 +143,9 @@ async fn bodies_beyond_the_budget_are_refused_and_room_comes_back() {
     })
     .await;
     server.create("a", TEXT, "").await;
-    // A quarter of the memory is for bodies; this one takes nearly all of it and does not come.
-    let hog = begun(&server, "a", ("Content-Length", "1000000"), "half").await;
+    // A quarter of the memory is for bodies; this one takes nearly all of it and does not end.
+    let part = "y".repeat(900_000);
+    let hog = begun(&server, "a", ("Content-Length", "1000000"), &part).await;
     let refused = loop {
         let answer = server
             .ask("POST", &path("a"), &[TEXT], "y".repeat(100_000))
@@ -164,6 +165,38 @@ async fn bodies_beyond_the_budget_are_refused_and_room_comes_back() {
             .await;
     }
     assert_eq!(again.status, 204);
+}
+
+/// Announcing costs nothing: a thousand megabytes are announced here, and appends go on.
+#[tokio::test]
+async fn who_announces_much_and_sends_little_holds_little() {
+    let server = TestServer::with(|engine, _| engine.memory_max = 32 << 20).await;
+    server.create("a", TEXT, "").await;
+    let mut slow = Vec::new();
+    for _ in 0..64 {
+        let announced = ("Content-Length", "16777216");
+        slow.push(begun(&server, "a", announced, "only this").await);
+    }
+    for _ in 0..10 {
+        server.append("a", TEXT, "x".repeat(100_000)).await;
+    }
+    for conn in slow {
+        let mut conn = conn;
+        tokio::io::AsyncWriteExt::shutdown(&mut conn.stream)
+            .await
+            .unwrap();
+        assert_eq!(conn.answer().await.code(), "body-broken");
+    }
+    assert_eq!(server.get(&path("a")).await.body.len(), 1_000_000);
+}
+
+/// The budget of a small server is less than one append may be.
+#[tokio::test]
+async fn one_large_body_alone_is_let_in() {
+    let server = TestServer::with(|engine, _| engine.memory_max = 4 << 20).await;
+    server.create("a", TEXT, "").await;
+    server.append("a", TEXT, "x".repeat(3 << 20)).await;
+    assert_eq!(server.get(&path("a")).await.body.len(), 3 << 20);
 }
 
 #[tokio::test]

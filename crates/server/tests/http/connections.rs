@@ -5,7 +5,8 @@ use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::AsyncWriteExt as _;
+use millrace_server::Refused;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::{JSON, TEXT, TestServer, path, within};
 
@@ -173,4 +174,72 @@ async fn http2_without_tls_speaks_the_same() {
         whole(exchange(&mut sender, "GET", &path("a"), "").await).await,
         "[1,2]"
     );
+}
+
+#[tokio::test]
+async fn an_address_has_its_number_of_connections_and_no_more() {
+    let server = TestServer::with(|_, config| {
+        config.connections_per_address_max = Some(3);
+    })
+    .await;
+    let mut kept = Vec::new();
+    for _ in 0..3 {
+        let mut conn = server.connect().await;
+        conn.send("GET", "/health", &[], b"").await;
+        assert_eq!(conn.answer().await.status, 200);
+        kept.push(conn);
+    }
+    let mut beyond = server.connect().await;
+    assert!(beyond.is_ended().await);
+    assert_eq!(server.refusals().count(Refused::AddressLimit), 1);
+    // One goes, and there is room for another.
+    kept.pop();
+    within(async {
+        let mut begin = [0; 12];
+        loop {
+            let mut stream = server.connect().await.stream;
+            // One that comes too early is closed before or while it asks.
+            let _ = stream
+                .write_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+                .await;
+            if stream.read_exact(&mut begin).await.is_ok() {
+                break;
+            }
+        }
+        assert_eq!(&begin, b"HTTP/1.1 200");
+    })
+    .await;
+}
+
+/// Connections beyond the number wait; none is refused.
+#[tokio::test]
+async fn beyond_all_connections_the_next_waits_for_one_to_end() {
+    let server = TestServer::with(|_, config| config.connections_max = 2).await;
+    let mut first = server.connect().await;
+    first.send("GET", "/health", &[], b"").await;
+    assert_eq!(first.answer().await.status, 200);
+    let mut second = server.connect().await;
+    second.send("GET", "/health", &[], b"").await;
+    assert_eq!(second.answer().await.status, 200);
+    let mut third = server.connect().await;
+    third.send("GET", "/health", &[], b"").await;
+    within(async {
+        while server.refusals().count(Refused::ConnectionLimit) == 0 {
+            millrace_env::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    drop(first);
+    assert_eq!(third.answer().await.status, 200);
+}
+
+/// Half of a beginning that the front waits for, and the rest later.
+#[tokio::test]
+async fn a_beginning_in_two_parts_is_understood() {
+    let server = TestServer::start().await;
+    let mut conn = server.connect().await;
+    conn.write(b"GET /h").await;
+    millrace_env::sleep(std::time::Duration::from_millis(100)).await;
+    conn.write(b"ealth HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert_eq!(conn.answer().await.status, 200);
 }

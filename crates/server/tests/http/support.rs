@@ -8,7 +8,7 @@ use std::{
 
 use millrace_engine::{Engine, Options};
 use millrace_env::{Env, timeout};
-use millrace_server::{Config, Server, Setup, Stopped, listen};
+use millrace_server::{Config, Refusals, Server, Setup, Stopped, listen};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -112,6 +112,10 @@ impl TestServer {
 
     pub(crate) async fn poisoned(&self) -> Vec<String> {
         self.server.poisoned().await
+    }
+
+    pub(crate) fn refusals(&self) -> &Refusals {
+        self.server.refusals()
     }
 
     pub(crate) async fn connect(&self) -> Conn {

@@ -200,6 +200,7 @@ fn http_faults() -> Vec<(HttpFault, u16)> {
         (HttpFault::BodyTimeout, 408),
         (HttpFault::TlsRequired, 400),
         (HttpFault::Unauthorized, 401),
+        (HttpFault::Forbidden { action: "reading" }, 403),
         (
             HttpFault::NotReady {
                 reason: "recovering".to_owned(),
@@ -221,6 +222,12 @@ fn the_servers_own_faults() {
     assert_eq!(method.headers()[header::ALLOW], STREAM_METHODS);
     let locked = Problem::from(HttpFault::Unauthorized);
     assert_eq!(locked.headers()[header::WWW_AUTHENTICATE], "Bearer");
+    let barred = Problem::from(HttpFault::Forbidden { action: "reading" });
+    assert_eq!(
+        barred.headers()[header::WWW_AUTHENTICATE],
+        r#"Bearer error="insufficient_scope""#
+    );
+    assert!(barred.detail.contains("does not allow reading"));
     let early = Problem::from(HttpFault::NotReady {
         reason: "recovering".to_owned(),
     });

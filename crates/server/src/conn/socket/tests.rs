@@ -1,12 +1,15 @@
+use std::sync::Arc;
+
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 
 use super::*;
-use crate::conn::tests::elapsed;
+use crate::conn::tests::{elapsed, peer};
 
 fn socket(buffer: usize) -> (Socket<DuplexStream>, DuplexStream, Rc<Activity>) {
     let (server, client) = duplex(buffer);
     let activity = Rc::new(Activity::default());
-    let socket = Socket::new(server, Times::default(), Rc::clone(&activity));
+    let peer = peer(&Arc::default());
+    let socket = Socket::new(server, peer, Times::default(), Rc::clone(&activity));
     (socket, client, activity)
 }
 
