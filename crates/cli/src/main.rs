@@ -2,7 +2,8 @@
 //!
 //! Layout: `args.rs` (the flag table), `settings.rs` (from flags to configurations), `serve.rs`,
 //! `check.rs` and `dump.rs` (the verbs beside a server), `verbs/` (those that speak to one), `explain.rs` (`--explain-config`), `fail.rs` (errors, help
-//! lines, exit codes), `host.rs` (what the machine has), `units.rs` (sizes and durations), `log.rs`.
+//! lines, exit codes), `host.rs` (what the machine has), `units.rs` (sizes and durations), `log.rs`,
+//! `spans` (for an OpenTelemetry collector).
 //!
 //! Data goes to stdout, talk to stderr.
 
@@ -15,6 +16,7 @@ mod host;
 mod log;
 mod serve;
 mod settings;
+mod spans;
 mod units;
 mod verbs;
 

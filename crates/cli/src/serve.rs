@@ -32,7 +32,8 @@ pub(crate) fn serve(args: &ServeArgs, matches: &ArgMatches) -> Result<ExitCode, 
         crate::check::written(out.write_all(explain(&settings, matches).as_bytes()))?;
         return Ok(ExitCode::SUCCESS);
     }
-    log::start(settings.log_format);
+    // Before the event loop, so that it is dropped after it: sending the last spans blocks.
+    let _spans = log::start(settings.log_format)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

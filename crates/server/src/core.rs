@@ -12,7 +12,13 @@ use tokio::{
     task::{JoinSet, LocalSet},
 };
 
-use crate::{app::App, conn::Protocol, lane::Lane, router::Router};
+use crate::{
+    app::App,
+    conn::Protocol,
+    lane::Lane,
+    metrics::{Connected, Cut},
+    router::Router,
+};
 
 /// How long to wait when connections cannot be accepted: out of descriptors, mostly.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -58,23 +64,32 @@ pub(crate) async fn serve<L: Listener>(listener: L, app: Arc<App>, signals: Sign
     let Signals { draining, drained } = signals;
     let protocol = Rc::new(Protocol::new(app.config.times));
     let router = Router::new(Arc::clone(&app));
-    let lane = app.config.short_way.then(|| Lane::new(Arc::clone(&app)));
+    let metrics = Arc::clone(router.metrics());
+    let lane = app.config.short_way.then(|| Lane::new(Rc::clone(&router)));
     let conns = RefCell::new(JoinSet::new());
     let accept = async {
         loop {
             match listener.accept().await {
                 Ok((conn, _peer)) => {
                     let (protocol, router) = (Rc::clone(&protocol), Rc::clone(&router));
-                    let draining = draining.clone();
+                    let (draining, app) = (draining.clone(), Arc::clone(&app));
                     let lane = lane.clone();
+                    let connected = Connected::new(&metrics);
                     let serve = async move {
-                        let Some(lane) = lane else {
-                            return protocol.serve(conn, router, draining).await;
+                        let cut = match lane {
+                            None => protocol.serve(conn, router, draining).await,
+                            Some(lane) => match lane.serve(conn, draining.clone()).await {
+                                // Boxed, because most connections never come here.
+                                Some(conn) => {
+                                    Box::pin(protocol.serve(conn, router, draining)).await
+                                }
+                                None => None,
+                            },
                         };
-                        if let Some(conn) = lane.serve(conn, draining.clone()).await {
-                            // Boxed, because most connections never come here.
-                            Box::pin(protocol.serve(conn, router, draining)).await;
+                        if let Some(why) = cut {
+                            app.metrics.cut(why);
                         }
+                        drop(connected);
                     };
                     let mut conns = conns.borrow_mut();
                     conns.spawn_local(serve);
@@ -82,6 +97,7 @@ pub(crate) async fn serve<L: Listener>(listener: L, app: Arc<App>, signals: Sign
                     while conns.try_join_next().is_some() {}
                 }
                 Err(error) => {
+                    app.metrics.cut(Cut::Accept);
                     tracing::warn!(%error, "a connection cannot be accepted");
                     sleep(ACCEPT_PAUSE).await;
                 }
@@ -100,6 +116,7 @@ pub(crate) async fn serve<L: Listener>(listener: L, app: Arc<App>, signals: Sign
     let all = async { while conns.join_next().await.is_some() {} };
     if timeout(app.config.times.drain, all).await.is_none() {
         tracing::warn!(open = conns.len(), "connections are cut");
+        (0..conns.len()).for_each(|_| app.metrics.cut(Cut::Drain));
         conns.shutdown().await;
     }
     drop(drained);

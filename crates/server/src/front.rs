@@ -1,7 +1,7 @@
 //! The front: a thread of its own that accepts connections and hands them to the cores in turn.
 //!
 //! It waits for a connection's first bytes before it hands it over. Connections that ask for
-//! `/health` or `/ready` stay here, so that whoever asks whether the process lives is answered by a
+//! `/health`, `/ready` or `/metrics` stay here, so that whoever asks whether the process lives is answered by a
 //! thread that owns no shard and waits for no disk (decision 5), and a core whose disk stalls does
 //! not look dead. A connection that stays may ask for anything; it is served as well, only from
 //! here. The hand-over costs a connection once, its requests nothing.
@@ -21,17 +21,20 @@ use crate::{
     app::App,
     core::{self, Signals},
     held::Held,
+    metrics::{Connected, Cut},
 };
 
 /// What asks for the state of the server begins with one of these.
-const STAY: [&[u8]; 4] = [
+const STAY: [&[u8]; 6] = [
     b"GET /health",
     b"HEAD /health",
     b"GET /ready",
     b"HEAD /ready",
+    b"GET /metrics",
+    b"HEAD /metrics",
 ];
 /// The length of the longest of them.
-const LOOK_BYTES: usize = 12;
+const LOOK_BYTES: usize = 13;
 /// How long to wait for the rest of a beginning that could still be one of them.
 const LOOK_PAUSE: Duration = Duration::from_millis(5);
 /// How long to wait when connections cannot be accepted: out of descriptors, mostly.
@@ -100,25 +103,32 @@ async fn accept(
         }
     };
     let room = Arc::new(Semaphore::new(app.config.connections_max));
+    let metrics = app.metrics.core();
     let mut looks = JoinSet::new();
     let mut turn = 0;
     loop {
         let accepted = tokio::select! {
             biased;
             _ = signals.draining.wait_for(|draining| *draining) => return,
-            accepted = next(&listener, &room) => accepted,
+            accepted = next(&listener, &room, &app) => accepted,
         };
         while looks.try_join_next().is_some() {}
         let Some((conn, peer, permit)) = accepted else {
             continue;
         };
+        metrics.accepted();
+        let connected = Connected::new(&metrics);
         turn = (turn + 1) % cores.len();
         let (stay, core) = (stay.clone(), cores[turn].clone());
-        let patience = app.config.times.head;
+        let (patience, app) = (app.config.times.head, Arc::clone(&app));
         looks.spawn_local(async move {
+            // Counted here until it is handed over, and there from then on.
+            let _connected = connected;
             // Who says nothing in time, or leaves at once, is let go.
-            let Some(Ok(stays)) = timeout(patience, asks_for_state(&conn)).await else {
-                return;
+            let stays = match timeout(patience, asks_for_state(&conn)).await {
+                Some(Ok(stays)) => stays,
+                Some(Err(_)) => return,
+                None => return app.metrics.cut(Cut::Head),
             };
             let Ok(conn) = conn.into_std() else { return };
             let to = if stays { stay } else { core };
@@ -132,11 +142,13 @@ async fn accept(
 async fn next(
     listener: &TcpListener,
     room: &Arc<Semaphore>,
+    app: &App,
 ) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let permit = Arc::clone(room).acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((conn, peer)) => Some((conn, peer, permit)),
         Err(error) => {
+            app.metrics.cut(Cut::Accept);
             tracing::warn!(%error, "a connection cannot be accepted");
             sleep(ACCEPT_PAUSE).await;
             None
@@ -178,6 +190,8 @@ mod tests {
         for (seen, want) in [
             ("GET /health HTTP/1.1", Some(true)),
             ("HEAD /ready", Some(true)),
+            ("GET /metrics HTTP/1.1", Some(true)),
+            ("HEAD /metrics", Some(true)),
             ("GET /v1/stream/a", Some(false)),
             ("POST /v1/str", Some(false)),
             ("PRI * HTTP/2", Some(false)),

@@ -10,7 +10,7 @@
 //! A request's way: `conn` (a connection, its limits and deadlines) → `router.rs` (one match, and
 //! what all answers have in common) → `handlers` (one file a verb: parse, call, answer) →
 //! `millrace-engine` → `answer.rs` and `bodies` (what is sent, pages and events piece by piece).
-//! `body.rs` reads request bodies.
+//! `body.rs` reads request bodies. `metrics` counts what happens, and tells it.
 //!
 //! Not here: what headers and queries mean and what is answered to what (`millrace-wire`), what is
 //! allowed (`millrace-core`), flags and signals (`millrace-cli`).
@@ -26,6 +26,7 @@ mod front;
 mod handlers;
 mod held;
 mod lane;
+mod metrics;
 mod router;
 mod server;
 

@@ -22,7 +22,7 @@ use super::{
     Broken,
     pulled::{Pulled, Source},
 };
-use crate::app::App;
+use crate::{app::App, metrics::Following};
 
 /// The most wire bytes of one event, but for a single JSON message that is larger.
 const EVENT_BYTES_MAX: u64 = 64 << 10;
@@ -36,6 +36,7 @@ pub(crate) type EventBody = Pulled<Events>;
 #[derive(Debug)]
 pub(crate) struct Events {
     app: Arc<App>,
+    following: Following,
     reader: Reader,
     stopping: Stopping,
     kind: ContentKind,
@@ -64,6 +65,7 @@ impl Events {
     /// Events from where `reader` is, for about a minute.
     pub(crate) fn body(
         app: Arc<App>,
+        following: Following,
         reader: Reader,
         stopping: Stopping,
         kind: ContentKind,
@@ -73,6 +75,7 @@ impl Events {
         let cursor = app.cursor(cursor);
         let events = Self {
             app,
+            following,
             reader,
             stopping,
             kind,
@@ -195,6 +198,10 @@ impl Events {
             None => control,
             Some(data) => {
                 self.control = Some(control);
+                if let Some(since) = self.reader.take_woken_by() {
+                    let waited = self.app.env.clock.mono().saturating_sub(since);
+                    self.following.delivered(waited);
+                }
                 data
             }
         }

@@ -27,7 +27,7 @@ pub(crate) use self::{
     prefixed::Prefixed,
     socket::{Activity, Socket},
 };
-use crate::config::Times;
+use crate::{config::Times, metrics::Cut};
 
 /// The most bytes of a request's line and headers: a name of 1,024 bytes may take three times that.
 const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -91,12 +91,14 @@ impl Protocol {
     }
 
     /// Serves one connection to its end; when `draining` says so, to the end of what is under way.
+    /// Says why it was cut, if it was.
     pub(crate) async fn serve<C, S>(
         &self,
         conn: C,
         service: Rc<S>,
         mut draining: watch::Receiver<bool>,
-    ) where
+    ) -> Option<Cut>
+    where
         C: AsyncRead + AsyncWrite + Unpin + 'static,
         S: Service,
     {
@@ -105,19 +107,25 @@ impl Protocol {
         let sniffed = tokio::select! {
             biased;
             sniffed = timeout(self.times.head, sniff(socket)) => sniffed,
-            _ = draining.wait_for(|draining| *draining) => return,
+            _ = draining.wait_for(|draining| *draining) => return None,
         };
-        let Some(Ok((socket, version))) = sniffed else {
-            return;
+        let (socket, version) = match sniffed {
+            Some(Ok(sniffed)) => sniffed,
+            Some(Err(_)) => return activity.cut(),
+            None => return Some(Cut::Head),
         };
+        let doing = Rc::clone(&activity);
         let ended = match version {
-            Version::One => self.serve_http1(socket, service, activity, draining).await,
-            Version::Two => self.serve_http2(socket, service, activity, draining).await,
+            Version::One => self.serve_http1(socket, service, doing, draining).await,
+            Version::Two => self.serve_http2(socket, service, doing, draining).await,
         };
-        if let Err(error) = ended {
-            // A client that leaves, or that speaks no HTTP: nothing that a server can mend.
-            tracing::debug!(%error, "a connection ended early");
-        }
+        let Err(error) = ended else {
+            return activity.cut();
+        };
+        // A client that leaves, or that speaks no HTTP: nothing that a server can mend.
+        tracing::debug!(%error, "a connection ended early");
+        let idle = error.is_timeout().then_some(Cut::Idle);
+        activity.cut().or(idle)
     }
 
     async fn serve_http1<C, S>(

@@ -22,11 +22,15 @@ use std::{
 use millrace_env::sleep;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::config::Times;
+use crate::{config::Times, metrics::Cut};
 
 /// What a connection is doing, told by the socket and by the requests on it.
 #[derive(Debug, Default)]
-pub(crate) struct Activity(Cell<Doing>);
+pub(crate) struct Activity {
+    doing: Cell<Doing>,
+    /// Which deadline passed.
+    cut: Cell<Option<Cut>>,
+}
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Doing {
@@ -44,7 +48,7 @@ enum Doing {
 impl Activity {
     /// The head of a request is whole.
     pub(crate) fn request_began(&self, multiplexed: bool) {
-        self.0.set(if multiplexed {
+        self.doing.set(if multiplexed {
             Doing::Multiplexed
         } else {
             Doing::Request
@@ -53,19 +57,24 @@ impl Activity {
 
     /// The answer is made.
     pub(crate) fn request_ended(&self) {
-        if self.0.get() == Doing::Request {
-            self.0.set(Doing::Nothing);
+        if self.doing.get() == Doing::Request {
+            self.doing.set(Doing::Nothing);
         }
     }
 
+    /// Which deadline ended the connection, if one did.
+    pub(crate) fn cut(&self) -> Option<Cut> {
+        self.cut.get()
+    }
+
     fn bytes_came(&self) {
-        if self.0.get() == Doing::Nothing {
-            self.0.set(Doing::Head);
+        if self.doing.get() == Doing::Nothing {
+            self.doing.set(Doing::Head);
         }
     }
 
     fn is_in_head(&self) -> bool {
-        self.0.get() == Doing::Head
+        self.doing.get() == Doing::Head
     }
 }
 
@@ -116,6 +125,7 @@ impl<C> Socket<C> {
         if result.is_ready() {
             self.write = None;
         } else if Self::is_over(&mut self.write, self.times.write, cx) {
+            self.activity.cut.set(Some(Cut::Write));
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         result
@@ -139,6 +149,7 @@ impl<C: AsyncRead + Unpin> AsyncRead for Socket<C> {
             Poll::Ready(_) => this.is_ended = true,
             Poll::Pending if this.activity.is_in_head() => {
                 if Self::is_over(&mut this.head, this.times.head, cx) {
+                    this.activity.cut.set(Some(Cut::Head));
                     return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
                 }
             }

@@ -48,7 +48,7 @@ impl Bench {
     }
 
     /// A connection that is being served.
-    fn connect(&self) -> (DuplexStream, tokio::task::JoinHandle<()>) {
+    fn connect(&self) -> (DuplexStream, tokio::task::JoinHandle<Option<Cut>>) {
         let (client, server) = duplex(64 << 10);
         let (protocol, echo) = (Rc::clone(&self.protocol), Rc::clone(&self.echo));
         let draining = self.draining.subscribe();
@@ -118,12 +118,12 @@ async fn draining_ends_what_is_idle_and_finishes_what_is_not() {
         silent.read_to_end(&mut rest).await.unwrap();
         assert_eq!(rest, b"");
         drop((idle, silent));
-        silent_served.await.unwrap();
-        idle_served.await.unwrap();
+        assert_eq!(silent_served.await.unwrap(), None);
+        assert_eq!(idle_served.await.unwrap(), None);
         let text = answer(&mut busy, "/slow").await;
         assert!(text.contains("connection: close"), "{text}");
         drop(busy);
-        busy_served.await.unwrap();
+        assert_eq!(busy_served.await.unwrap(), None);
     })
     .await;
 }
@@ -141,7 +141,7 @@ async fn an_idle_connection_is_let_go_after_a_while() {
         let mut rest = Vec::new();
         client.read_to_end(&mut rest).await.unwrap();
         drop(client);
-        served.await.unwrap();
+        assert_eq!(served.await.unwrap(), Some(Cut::Idle));
         assert_eq!(bench.echo.served.get(), 2);
     })
     .await;
@@ -167,7 +167,7 @@ async fn t94_half_a_head_is_let_go_soon() {
                 "{begin}: {took:?}"
             );
             drop(client);
-            served.await.unwrap();
+            assert_eq!(served.await.unwrap(), Some(Cut::Head), "{begin}");
         }
         assert_eq!(bench.echo.served.get(), 0);
     })
@@ -218,7 +218,8 @@ async fn t58_a_deaf_client_is_not_read_ahead_for_and_let_go() {
         let served = tokio::task::spawn_local(serve);
         get(&mut client, "/").await;
         client.write_all(b"GET /next").await.unwrap();
-        let ((), took) = elapsed(async { served.await.unwrap() }).await;
+        let (cut, took) = elapsed(async { served.await.unwrap() }).await;
+        assert_eq!(cut, Some(Cut::Write));
         assert!(taken.get() <= 5, "{} pieces were made", taken.get());
         assert!(took >= Times::default().write && took < Times::default().write * 2);
     })

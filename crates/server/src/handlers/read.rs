@@ -18,22 +18,27 @@ use crate::{
     app::App,
     bodies,
     config::Access,
+    metrics::{Timed, Watch},
 };
 
 /// Answers GET.
 pub(crate) async fn read(
     app: &Arc<App>,
+    watch: &Watch,
     name: &StreamName,
     head: &Parts,
 ) -> Result<Answer, Problem> {
     let engine = app.engine()?;
     let query = ReadQuery::parse(head.uri.query(), &head.headers)?;
     let stream = engine.open(name).await?;
+    if query.live == Live::CatchUp {
+        watch.timed.set(Timed::Read);
+    }
     match query.live {
         Live::CatchUp if query.offset == OffsetArg::Now => Ok(tail(app, &stream)),
         Live::CatchUp => catch_up(app, &stream, query, &head.headers).await,
-        Live::LongPoll => long_poll::long_poll(app, &stream, query).await,
-        Live::Sse => sse::sse(app, &stream, query, head.version).await,
+        Live::LongPoll => long_poll::long_poll(app, watch, &stream, query).await,
+        Live::Sse => sse::sse(app, watch, &stream, query, head.version).await,
     }
 }
 
