@@ -3,7 +3,8 @@
 //! Layout: `args.rs` (the flag table), `config.rs` (the config file), `settings.rs` (from flags to
 //! configurations), `serve.rs`, `check.rs` and `dump.rs` (the verbs beside a server), `verbs/` (those
 //! that speak to one), `explain.rs` (`--explain-config`), `fail.rs` (errors, help lines, exit codes),
-//! `signals.rs`, `host.rs` (what the machine has), `units.rs` (sizes and durations), `log.rs`.
+//! `signals.rs`, `host.rs` (what the machine has), `units.rs` (sizes and durations), `log.rs`,
+//! `spans` (for an OpenTelemetry collector).
 //!
 //! Data goes to stdout, talk to stderr.
 
@@ -18,6 +19,7 @@ mod log;
 mod serve;
 mod settings;
 mod signals;
+mod spans;
 mod units;
 mod verbs;
 

@@ -36,7 +36,8 @@ pub(crate) fn serve(args: &ServeArgs, origins: &Origins) -> Result<ExitCode, Fai
     if args.explain_config {
         return print(&explain::explain(&settings, origins, args.json));
     }
-    log::start(settings.log_format);
+    // Before the event loop, so that it is dropped after it: sending the last spans blocks.
+    let _spans = log::start(settings.log_format)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

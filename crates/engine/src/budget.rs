@@ -56,7 +56,11 @@ impl Budget {
         }
     }
 
-    #[cfg(test)]
+    /// The most that is admitted.
+    pub(crate) fn max(&self) -> u64 {
+        self.0.max
+    }
+
     pub(crate) fn used(&self) -> u64 {
         self.0.used.load(Ordering::Relaxed)
     }

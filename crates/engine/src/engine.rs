@@ -23,6 +23,7 @@ use crate::{
     directory::Directory,
     fork,
     live::Live,
+    metrics::{Figures, ShardFigures, ShardMetrics, StoreMetrics},
     options::Options,
     shard::{Command, Entry, LoadKey, Message, Reply},
     status::{ShardStatus, Status},
@@ -73,6 +74,7 @@ pub(crate) struct Shared {
     pub(crate) segments: Segments,
     pub(crate) catalog: Catalog,
     pub(crate) shards: Vec<ShardHandle>,
+    pub(crate) metrics: StoreMetrics,
     pub(crate) stopping: watch::Sender<bool>,
     /// When this process started: no sliding lifetime ends before it has passed from here.
     pub(crate) booted_at: Timestamp,
@@ -98,6 +100,19 @@ pub(crate) struct ShardHandle {
     pub(crate) inbox: mpsc::Sender<Message>,
     pub(crate) directory: Arc<Directory>,
     pub(crate) status: Arc<ShardStatus>,
+    pub(crate) metrics: Arc<ShardMetrics>,
+}
+
+impl ShardHandle {
+    fn figures(&self) -> ShardFigures {
+        ShardFigures {
+            streams_in_memory: self.directory.len() as u64,
+            queue: (self.inbox.max_capacity() - self.inbox.capacity()) as u64,
+            wal_bytes: self.metrics.wal_bytes.get(),
+            unflushed_bytes: self.metrics.unflushed_bytes.get(),
+            poisoned: self.status.is_poisoned(),
+        }
+    }
 }
 
 /// Tells when the engine is stopping.
@@ -218,6 +233,22 @@ impl Engine {
     /// Whether it takes work, and why not.
     pub fn status(&self) -> Status {
         Status::of(self.shared.shards.iter().map(|shard| &*shard.status))
+    }
+
+    /// What was counted and measured so far. Asks no disk.
+    pub fn figures(&self) -> Figures {
+        let shared = &self.shared;
+        let mut figures = Figures {
+            shards: shared.shards.iter().map(ShardHandle::figures).collect(),
+            budget_used_bytes: shared.budget.used(),
+            budget_max_bytes: shared.budget.max(),
+            ..Figures::default()
+        };
+        for shard in &shared.shards {
+            shard.metrics.add_to(&mut figures);
+        }
+        shared.metrics.add_to(&mut figures);
+        figures
     }
 
     /// How it was configured.

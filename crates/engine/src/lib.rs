@@ -3,7 +3,7 @@
 //! Layout, in the order of an append: [`engine`] (what users call), `shard` (the turn), `live` and
 //! `directory` (what is published), [`read`] (one reader for all modes). Beside it: `fork` (where a
 //! fork branches), [`list`], `open` (recovery), `maintenance` (compaction), `budget` (memory),
-//! [`options`], [`status`].
+//! [`options`], [`status`], [`metrics`].
 //!
 //! Not here: HTTP (`millrace-server`), the rules themselves (`millrace-core`), bytes at rest
 //! (`millrace-store`).
@@ -18,6 +18,7 @@ mod frames;
 pub mod list;
 mod live;
 mod maintenance;
+pub mod metrics;
 mod open;
 pub mod options;
 pub mod read;
@@ -29,6 +30,7 @@ pub use budget::Permit;
 pub use engine::{Engine, NewStream, Stopping};
 pub use frames::{FrameCache, FrameKey};
 pub use list::Listed;
+pub use metrics::Figures;
 pub use open::{OpenError, Opened, open};
 pub use options::{Durability, Options};
 pub use read::{Batch, Changed, From, Reader};

@@ -4,9 +4,13 @@
 //! turn, after the turn's sync: so whatever a reader finds is durable. Readers copy out what they
 //! plan to send and let go before any I/O.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-    atomic::{AtomicU32, AtomicU64, Ordering},
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use millrace_core::{Lifetime, StreamId, StreamPos, Timestamp, stream::StreamState};
@@ -40,6 +44,35 @@ pub(crate) struct View {
     pub(crate) hot: HotTail,
     /// Whether the stream is gone: deleted, expired, or given back after its last fork.
     pub(crate) gone: bool,
+    /// When its last bytes became durable. Kept from the first follower on.
+    pub(crate) recent: Option<Box<Recent>>,
+}
+
+/// How many of a stream's last turns are remembered.
+const RECENT_MAX: usize = 8;
+
+/// When the last turns of a stream became durable, oldest first, each with the tail it made: how long
+/// a follower's bytes have waited for it. A follower further behind than this is taken to wait for
+/// the oldest of them.
+#[derive(Debug, Default)]
+pub(crate) struct Recent(VecDeque<(StreamPos, Duration)>);
+
+impl Recent {
+    fn push(&mut self, tail: StreamPos, at: Duration) {
+        if self.0.back().is_some_and(|(last, _)| *last >= tail) {
+            return;
+        }
+        if self.0.len() == RECENT_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back((tail, at));
+    }
+
+    /// When the first byte after `pos` became durable.
+    pub(crate) fn after(&self, pos: StreamPos) -> Option<Duration> {
+        let first = self.0.iter().find(|(tail, _)| *tail > pos);
+        first.map(|(_, at)| *at)
+    }
 }
 
 impl View {
@@ -48,6 +81,13 @@ impl View {
         self.extents
             .last()
             .map_or(self.state.own_from(), |extent| extent.until)
+    }
+
+    /// Its state became what it is with a turn that was durable at `at`.
+    pub(crate) fn published(&mut self, at: Duration) {
+        if let Some(recent) = &mut self.recent {
+            recent.push(self.state.tail, at);
+        }
     }
 }
 
@@ -62,6 +102,7 @@ impl Live {
                 extents: Arc::new(extents),
                 hot: HotTail::default(),
                 gone: false,
+                recent: None,
             }),
             changed: OnceLock::new(),
             frames: OnceLock::new(),
@@ -104,6 +145,7 @@ impl Live {
     /// Counts a live reader until the guard is dropped, at `now` as read by its clock.
     pub(crate) fn follow(self: &Arc<Self>) -> Follow {
         self.followers.fetch_add(1, Ordering::Relaxed);
+        self.view().recent.get_or_insert_default();
         Follow(Arc::clone(self))
     }
 

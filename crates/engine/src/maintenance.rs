@@ -34,10 +34,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         let worker = Arc::clone(&shared);
         // Old files stay until every view names the new ones.
         let hold = shared.segments.hold_removals();
-        let compacted = tasks::blocking(move || {
-            let options = CompactOptions::default();
-            millrace_store::compact(&worker.env, &worker.segments, &worker.catalog, &options)
-        });
+        let compacted = tasks::blocking(move || compact(&worker));
         match compacted.await {
             Ok(compacted) => {
                 for problem in &compacted.problems {
@@ -56,6 +53,24 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         }
         drop(hold);
     }
+}
+
+/// One pass, and its figures. Blocking.
+fn compact(shared: &Shared) -> Result<Compacted, StoreError> {
+    let begun = shared.env.clock.mono();
+    let options = CompactOptions::default();
+    let done = millrace_store::compact(&shared.env, &shared.segments, &shared.catalog, &options);
+    let took = shared.env.clock.mono().saturating_sub(begun);
+    let figures = &shared.metrics.compactions;
+    match &done {
+        Ok(compacted) if compacted.did_something() => {
+            figures.done(took, compacted.bytes);
+            shared.metrics.measure(&shared.catalog);
+        }
+        Ok(_) => {}
+        Err(_) => figures.failed.increment(),
+    }
+    done
 }
 
 /// Tells every shard, and waits until all views name the new places.

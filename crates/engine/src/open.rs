@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, watch};
 use crate::{
     budget::Budget,
     engine::{Engine, ShardHandle, Shared},
+    metrics::StoreMetrics,
     options::{Durability, Options},
     shard::{CoreOptions, FlushDone, INBOX_MAX, Peer, ShardCore, keep_reserve, task::Shard},
     status::ShardStatus,
@@ -58,6 +59,8 @@ pub(crate) struct Recovered {
     pub(crate) cores: Vec<ShardCore>,
     /// References whose fork does not exist, for the shards of their sources to drop.
     pub(crate) dangling: Vec<(StreamId, StreamId)>,
+    /// How many streams there were before `cores` began to count.
+    pub(crate) streams_before: u64,
 }
 
 /// What every shard is made from.
@@ -159,6 +162,8 @@ pub(crate) fn recover(base: &Base) -> Result<Recovered, StoreError> {
     } else {
         Durability::Local
     };
+    // What the logs bring is counted as it is replayed.
+    let mut streams_before = base.catalog.stream_count()?;
     let mut cores = Vec::with_capacity(manifest.logs.len());
     for (shard, (log, flushed)) in (0u16..).zip(&manifest.logs) {
         let floor = Generation(manifest.generation_floor);
@@ -186,11 +191,16 @@ pub(crate) fn recover(base: &Base) -> Result<Recovered, StoreError> {
         base.catalog.commit(commit)?;
     } else {
         cores = resharded(base, cores, next, commit)?;
+        streams_before = base.catalog.stream_count()?;
         for log in old_logs {
             Wal::remove(&base.env, log)?;
         }
     }
-    Ok(Recovered { cores, dangling })
+    Ok(Recovered {
+        cores,
+        dangling,
+        streams_before,
+    })
 }
 
 const MODE_MEMORY: u8 = 1;
@@ -228,6 +238,7 @@ fn create(base: &Base) -> Result<Recovered, StoreError> {
     Ok(Recovered {
         cores,
         dangling: Vec::new(),
+        streams_before: 0,
     })
 }
 
@@ -364,18 +375,26 @@ fn dangling_references(
 }
 
 fn assemble(base: Base, recovered: Recovered, lock: Box<dyn Send + Sync>) -> Opened {
-    let Recovered { cores, dangling } = recovered;
+    let Recovered {
+        cores,
+        dangling,
+        streams_before,
+    } = recovered;
+    let metrics = StoreMetrics::default();
+    metrics.streams_before.set(streams_before);
+    metrics.measure(&base.catalog);
     let shards = base.options.shards;
     let mut parts = Vec::with_capacity(cores.len());
     let mut handles = Vec::with_capacity(cores.len());
     for core in cores {
         let (inbox, messages) = mpsc::channel(INBOX_MAX);
         let status = Arc::new(ShardStatus::default());
-        let directory = Arc::clone(&core.directory);
+        core.note_sizes();
         handles.push(ShardHandle {
             inbox,
-            directory,
+            directory: Arc::clone(&core.directory),
             status: Arc::clone(&status),
+            metrics: Arc::clone(&core.metrics),
         });
         parts.push((core, messages, status));
     }
@@ -386,6 +405,7 @@ fn assemble(base: Base, recovered: Recovered, lock: Box<dyn Send + Sync>) -> Ope
         segments: base.segments,
         catalog: base.catalog,
         shards: handles,
+        metrics,
         stopping: watch::Sender::new(false),
         booted_at: base.booted_at,
         _lock: crate::engine::Lock(lock),

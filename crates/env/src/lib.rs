@@ -5,13 +5,14 @@
 //! (see `clippy.toml`) keeps it so.
 //!
 //! Layout: [`disk`] (the seam and the real one), [`sim`] (the simulated disk, with its faults),
-//! [`clock`], [`rng`], [`tasks`], [`net`].
+//! [`clock`], [`rng`], [`tasks`], [`net`], [`process`].
 //!
 //! Not here: what is written to the disk (`millrace-store`).
 
 pub mod clock;
 pub mod disk;
 pub mod net;
+pub mod process;
 pub mod rng;
 pub mod sim;
 pub mod tasks;

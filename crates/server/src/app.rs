@@ -1,8 +1,11 @@
 //! What all requests share: configuration, the engine once it is open, request ids.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -11,7 +14,7 @@ use millrace_engine::Engine;
 use millrace_env::Env;
 use millrace_wire::{HttpFault, Problem, cursor};
 
-use crate::{access::Grant, config::Config, refusals::Refusals};
+use crate::{access::Grant, config::Config, metrics::Metrics, refusals::Refusals};
 
 /// The header that carries a request's id, both ways.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -27,19 +30,34 @@ pub(crate) struct App {
     pub(crate) refusals: Arc<Refusals>,
     /// Set once, when recovery is done.
     engine: OnceLock<Engine>,
+    pub(crate) metrics: Metrics,
+    pub(crate) started: Started,
     /// Tells the requests of one process from those of another in one log.
     process: u64,
     requests: AtomicU64,
 }
 
+/// When the server started, by the clock on the wall and by the stopwatch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Started {
+    pub(crate) wall: Timestamp,
+    pub(crate) mono: Duration,
+}
+
 impl App {
     pub(crate) fn new(config: Config, env: Env) -> Self {
         let process = env.rng.next() << 32;
+        let started = Started {
+            wall: Timestamp(env.clock.wall()),
+            mono: env.clock.mono(),
+        };
         Self {
             config,
             env,
             refusals: Arc::default(),
             engine: OnceLock::new(),
+            metrics: Metrics::default(),
+            started,
             process,
             requests: AtomicU64::new(0),
         }

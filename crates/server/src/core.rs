@@ -12,7 +12,14 @@ use tokio::{
     task::{JoinSet, LocalSet},
 };
 
-use crate::{app::App, conn::Protocol, lane::Lane, refusals::Peer, router::Router};
+use crate::{
+    app::App,
+    conn::Protocol,
+    lane::Lane,
+    metrics::Connected,
+    refusals::{Peer, Refused},
+    router::Router,
+};
 
 /// How long to wait when connections cannot be accepted: out of descriptors, mostly.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -58,7 +65,8 @@ pub(crate) async fn serve<L: Listener>(listener: L, app: Arc<App>, signals: Sign
     let Signals { draining, drained } = signals;
     let protocol = Rc::new(Protocol::new(&app.config));
     let router = Router::new(Arc::clone(&app));
-    let lane = app.config.short_way.then(|| Lane::new(Arc::clone(&app)));
+    let metrics = Arc::clone(router.metrics());
+    let lane = app.config.short_way.then(|| Lane::new(Rc::clone(&router)));
     let conns = RefCell::new(JoinSet::new());
     let accept = async {
         loop {
@@ -68,15 +76,19 @@ pub(crate) async fn serve<L: Listener>(listener: L, app: Arc<App>, signals: Sign
                     let (protocol, router) = (Rc::clone(&protocol), Rc::clone(&router));
                     let draining = draining.clone();
                     let lane = lane.clone();
+                    let connected = Connected::new(&metrics);
                     let serve = async move {
-                        let Some(lane) = lane else {
-                            return protocol.serve(conn, peer, router, draining).await;
-                        };
-                        let rest = lane.serve(conn, peer.clone(), draining.clone()).await;
-                        if let Some(conn) = rest {
-                            // Boxed, because most connections never come here.
-                            Box::pin(protocol.serve(conn, peer, router, draining)).await;
+                        match lane {
+                            None => protocol.serve(conn, peer, router, draining).await,
+                            Some(lane) => {
+                                let rest = lane.serve(conn, peer.clone(), draining.clone()).await;
+                                if let Some(conn) = rest {
+                                    // Boxed, because most connections never come here.
+                                    Box::pin(protocol.serve(conn, peer, router, draining)).await;
+                                }
+                            }
                         }
+                        drop(connected);
                     };
                     let mut conns = conns.borrow_mut();
                     conns.spawn_local(serve);
@@ -84,6 +96,7 @@ pub(crate) async fn serve<L: Listener>(listener: L, app: Arc<App>, signals: Sign
                     while conns.try_join_next().is_some() {}
                 }
                 Err(error) => {
+                    app.refusals.add(Refused::NotAccepted);
                     tracing::warn!(%error, "a connection cannot be accepted");
                     sleep(ACCEPT_PAUSE).await;
                 }
@@ -102,6 +115,7 @@ pub(crate) async fn serve<L: Listener>(listener: L, app: Arc<App>, signals: Sign
     let all = async { while conns.join_next().await.is_some() {} };
     if timeout(app.config.times.drain, all).await.is_none() {
         tracing::warn!(open = conns.len(), "connections are cut");
+        (0..conns.len()).for_each(|_| app.refusals.add(Refused::Drained));
         conns.shutdown().await;
     }
     drop(drained);

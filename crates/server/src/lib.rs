@@ -12,7 +12,7 @@
 //! what all answers have in common) → `handlers` (one file a verb: parse, call, answer) →
 //! `millrace-engine` → `answer.rs` and `bodies` (what is sent, pages and events piece by piece).
 //! `body.rs` reads request bodies. `access.rs` decides who may do what; `refusals.rs` counts who was
-//! refused.
+//! refused; `metrics` counts what happens, and tells it.
 //!
 //! Not here: what headers and queries mean and what is answered to what (`millrace-wire`), what is
 //! allowed (`millrace-core`), flags and signals (`millrace-cli`).
@@ -30,6 +30,7 @@ mod front;
 mod handlers;
 mod held;
 mod lane;
+mod metrics;
 pub mod refusals;
 mod router;
 mod server;

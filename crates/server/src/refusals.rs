@@ -49,6 +49,8 @@ reasons! {
     BodyTimeout "body_timeout" "Requests refused, because their body did not come in time";
     BodyTooLarge "body_too_large" "Requests refused, because their body was too large";
     SlowReader "slow_reader" "Connections closed, because the client took nothing of an answer";
+    NotAccepted "not_accepted" "Connections that the system gave no descriptor for";
+    Drained "drained" "Connections cut, because they were open when the server had to stop";
     StalledStream "stalled_stream" "HTTP/2 streams reset, because the client took nothing of an answer";
     Overloaded "overloaded" "Requests refused, because memory for bodies was used up";
     Unauthorized "unauthorized" "Requests refused, because they showed no key, or a wrong one";

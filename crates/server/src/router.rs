@@ -22,6 +22,7 @@ use millrace_wire::{
     cors::{self, READ_METHODS, STREAM_METHODS},
     path,
 };
+use tracing::{Instrument as _, Span};
 
 use crate::{
     access::Caller,
@@ -29,12 +30,15 @@ use crate::{
     app::{App, REQUEST_ID},
     conn::Service,
     handlers,
+    metrics::{Answered, CoreMetrics, Timed, Watch},
 };
 
 /// Whether the process lives.
 const HEALTH: &str = "/health";
 /// Whether it takes work.
 const READY: &str = "/ready";
+/// What it has counted.
+const METRICS: &str = "/metrics";
 
 /// Where a path leads.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,6 +47,7 @@ enum Route {
     Listing,
     Health,
     Ready,
+    Metrics,
 }
 
 impl Route {
@@ -50,6 +55,7 @@ impl Route {
         match path {
             HEALTH => Ok(Self::Health),
             READY => Ok(Self::Ready),
+            METRICS => Ok(Self::Metrics),
             path::LISTING => Ok(Self::Listing),
             _ => match path::stream_name(path) {
                 Some(name) => Ok(Self::Stream(name?)),
@@ -63,11 +69,23 @@ impl Route {
 #[derive(Debug)]
 pub(crate) struct Router {
     app: Arc<App>,
+    metrics: Arc<CoreMetrics>,
 }
 
 impl Router {
     pub(crate) fn new(app: Arc<App>) -> Rc<Self> {
-        Rc::new(Self { app })
+        let metrics = app.metrics.core();
+        Rc::new(Self { app, metrics })
+    }
+
+    /// What all requests share.
+    pub(crate) fn app(&self) -> &Arc<App> {
+        &self.app
+    }
+
+    /// The figures of this core.
+    pub(crate) fn metrics(&self) -> &Arc<CoreMetrics> {
+        &self.metrics
     }
 }
 
@@ -75,42 +93,81 @@ impl Service for Router {
     type Body = AnswerBody;
 
     async fn answer(self: Rc<Self>, request: Request<Incoming>) -> Response<AnswerBody> {
-        answer(&self.app, request).await
+        answer(&self, request).await
     }
 }
 
 /// Answers one request, whatever happens on the way.
-pub(crate) async fn answer<B>(app: &Arc<App>, request: Request<B>) -> Answer
+pub(crate) async fn answer<B>(router: &Router, request: Request<B>) -> Answer
 where
     B: Body<Data = Bytes> + Unpin,
 {
+    let Router { app, metrics } = router;
     let (head, body) = request.into_parts();
     let id = app.request_id(&head.headers);
     let start = app.env.clock.mono();
-    let mut answer = match unwinding(dispatch(app, &head, body)).await {
+    let watch = Watch::new(metrics);
+    let span = span(&head, &id);
+    let done = unwinding(dispatch(app, &watch, &head, body)).instrument(span.clone());
+    let mut answer = match done.await {
         Ok(Ok(answer)) => answer,
-        Ok(Err(problem)) => {
-            app.refusals.add_answer(problem.code);
-            answer::problem(&problem)
-        }
-        Err(Panicked) => answer::problem(&HttpFault::Internal.into()),
+        Ok(Err(problem)) => told(router, &problem),
+        Err(Panicked) => told(router, &HttpFault::Internal.into()),
     };
     finish(app, &head.headers, &mut answer, id.clone());
     let took = app.env.clock.mono().saturating_sub(start);
-    log(&head.method, head.uri.path(), &answer, &id, took);
+    metrics.answered(Answered {
+        method: &head.method,
+        status: answer.status(),
+        timed: watch.timed.get(),
+        took,
+    });
+    span.record("status", answer.status().as_u16());
+    span.in_scope(|| log(&head.method, head.uri.path(), &answer, &id, took));
     answer
 }
 
 /// The answer to a request without headers of interest that was refused before it came here.
-pub(crate) fn refused(app: &App, method: &Method, path: &str, problem: &Problem) -> Answer {
+pub(crate) fn refused(router: &Router, method: &Method, path: &str, problem: &Problem) -> Answer {
+    let Router { app, metrics } = router;
     let id = app.request_id(&HeaderMap::new());
-    let mut answer = answer::problem(problem);
+    let mut answer = told(router, problem);
     finish(app, &HeaderMap::new(), &mut answer, id.clone());
-    log(method, path, &answer, &id, std::time::Duration::ZERO);
+    let took = std::time::Duration::ZERO;
+    metrics.answered(Answered {
+        method,
+        status: answer.status(),
+        timed: Timed::Nothing,
+        took,
+    });
+    log(method, path, &answer, &id, took);
     answer
 }
 
-async fn dispatch<B>(app: &Arc<App>, head: &Parts, body: B) -> Result<Answer, Problem>
+fn told(router: &Router, problem: &Problem) -> Answer {
+    router.metrics.refused(problem.code);
+    router.app.refusals.add_answer(problem.code);
+    answer::problem(problem)
+}
+
+/// What log lines written on the way carry, and what a tracing collector is told. Off unless asked
+/// for: it costs more than the rest of a small request.
+fn span(head: &Parts, id: &HeaderValue) -> Span {
+    tracing::debug_span!(
+        "request",
+        method = %head.method,
+        path = head.uri.path(),
+        request = id.to_str().unwrap_or_default(),
+        status = tracing::field::Empty,
+    )
+}
+
+async fn dispatch<B>(
+    app: &Arc<App>,
+    watch: &Watch,
+    head: &Parts,
+    body: B,
+) -> Result<Answer, Problem>
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -131,7 +188,7 @@ where
         _ => app.config.access.identify(&head.headers)?,
     };
     match route? {
-        Route::Stream(name) => stream(app, &caller, name, head, body).await,
+        Route::Stream(name) => stream(app, watch, &caller, name, head, body).await,
         Route::Listing => match head.method {
             Method::GET | Method::HEAD => handlers::list::list(app, &caller, head).await,
             _ => Err(not_allowed(READ_METHODS)),
@@ -144,11 +201,16 @@ where
             Method::GET | Method::HEAD => Ok(handlers::status::ready(app)),
             _ => Err(not_allowed(READ_METHODS)),
         },
+        Route::Metrics => match head.method {
+            Method::GET | Method::HEAD => handlers::status::metrics(app, &caller),
+            _ => Err(not_allowed(READ_METHODS)),
+        },
     }
 }
 
 async fn stream<B>(
     app: &Arc<App>,
+    watch: &Watch,
     caller: &Caller,
     name: StreamName,
     head: &Parts,
@@ -158,8 +220,11 @@ where
     B: Body<Data = Bytes> + Unpin,
 {
     match head.method {
-        Method::GET => handlers::read::read(app, caller, &name, head).await,
-        Method::POST => handlers::append::append(app, caller, &name, head, body).await,
+        Method::GET => handlers::read::read(app, watch, caller, &name, head).await,
+        Method::POST => {
+            watch.timed.set(Timed::Append);
+            handlers::append::append(app, caller, &name, head, body).await
+        }
         Method::PUT => handlers::create::create(app, caller, name, head, body).await,
         Method::HEAD => handlers::head::head(app, caller, &name).await,
         Method::DELETE => handlers::delete::delete(app, caller, &name).await,

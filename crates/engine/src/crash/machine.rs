@@ -62,7 +62,9 @@ impl Machine {
         };
         let shards = options.shards;
         let base = Base::open(env, options)?;
-        let Recovered { cores, dangling } = recover(&base)?;
+        let Recovered {
+            cores, dangling, ..
+        } = recover(&base)?;
         let mut machine = Self { base, cores };
         let drops = dangling.into_iter().map(|(source, fork)| Outgoing {
             to: shard_of(source.slot(), shards),

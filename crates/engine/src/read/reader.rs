@@ -2,7 +2,7 @@
 //!
 //! INVARIANT: a reader's position moves only by what a batch carries.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use millrace_core::{ContentKind, Offset, Refusal, StreamPos};
 use millrace_env::Env;
@@ -44,6 +44,8 @@ pub struct Reader {
     position: StreamPos,
     /// Keeps a sliding lifetime from ending while this waits.
     follow: Option<Follow>,
+    /// When the bytes became durable that ended the last wait.
+    woken_by: Option<Duration>,
 }
 
 impl Reader {
@@ -71,6 +73,7 @@ impl Reader {
             holders,
             position,
             follow: None,
+            woken_by: None,
         };
         if state.kind() == ContentKind::Json && position != state.tail {
             let holder = reader.holder_of(position);
@@ -134,7 +137,8 @@ impl Reader {
             tokio::pin!(changed);
             // Registered before looking, so that no change falls between the look and the wait.
             changed.as_mut().enable();
-            if let Some(changed) = self.look() {
+            if let Some((changed, since)) = self.look() {
+                self.woken_by = since;
                 return changed;
             }
             tokio::select! {
@@ -145,14 +149,23 @@ impl Reader {
         }
     }
 
-    fn look(&self) -> Option<Changed> {
+    /// When the first of the bytes became durable that the last [`Self::changed`] told of, by the
+    /// stopwatch. Told once, and to who [`Self::follow`]s.
+    pub fn take_woken_by(&mut self) -> Option<Duration> {
+        self.woken_by.take()
+    }
+
+    /// What there is to say, and since when where it is bytes that were waited for.
+    fn look(&self) -> Option<(Changed, Option<Duration>)> {
         let view = self.stream.live.view();
         if view.gone || view.state.soft_deleted {
-            Some(Changed::Gone)
+            Some((Changed::Gone, None))
         } else if view.state.tail > self.position {
-            Some(Changed::More)
+            let recent = view.recent.as_ref();
+            let since = recent.and_then(|recent| recent.after(self.position));
+            Some((Changed::More, since))
         } else if view.state.is_closed() {
-            Some(Changed::Closed)
+            Some((Changed::Closed, None))
         } else {
             None
         }

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 use foldhash::fast::FixedState;
@@ -19,6 +20,7 @@ use crate::{
     budget::{Budget, Permit},
     directory::Directory,
     live::Live,
+    metrics::ShardMetrics,
     options::Options,
 };
 
@@ -66,6 +68,10 @@ pub(crate) struct ShardCore {
     /// The last frame that is published.
     pub(super) published: Lsn,
     pub(super) poisoned: Option<String>,
+    pub(crate) metrics: Arc<ShardMetrics>,
+    /// When the turn under way became durable, by the stopwatch: followers are delivered to from
+    /// then on.
+    pub(crate) durable_at: Duration,
 }
 
 /// What has changed since the last flush was frozen.
@@ -137,6 +143,8 @@ impl ShardCore {
             clean_queue: VecDeque::new(),
             published: Lsn::ZERO,
             poisoned: None,
+            metrics: Arc::default(),
+            durable_at: Duration::ZERO,
         }
     }
 
@@ -154,6 +162,17 @@ impl ShardCore {
     pub(crate) fn poison(&mut self, reason: String) {
         tracing::error!(shard = %self.config.shard, %reason, "this shard takes no more writes");
         self.poisoned.get_or_insert(reason);
+    }
+
+    /// Notes what it holds, for the figures.
+    pub(crate) fn note_sizes(&self) {
+        let log = self.wal.as_ref().map_or(0, Wal::bytes_retained);
+        self.metrics.wal_bytes.set(log);
+        let flushing = self.flushing.as_ref();
+        let flushing = flushing.map_or(0, |flushing| flushing.dirty.bytes);
+        self.metrics
+            .unflushed_bytes
+            .set(self.dirty.bytes + flushing);
     }
 
     /// Finds a stream, bringing it into memory from the catalog where needed.

@@ -107,6 +107,7 @@ impl ShardCore {
         self.producers.remove(&stream);
         self.disarm(stream);
         let live = self.directory.by_id(stream)?;
+        self.metrics.streams_made.sub(1);
         let name = {
             let mut view = live.view();
             view.gone = true;
@@ -140,8 +141,10 @@ impl ShardCore {
                 view.hot.push(from, payload, at);
             }
             view.state = state;
+            view.published(self.durable_at);
         }
         if is_new {
+            self.metrics.streams_made.add(1);
             let table = ProducerTable {
                 complete: true,
                 ..ProducerTable::default()

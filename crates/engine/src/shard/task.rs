@@ -19,11 +19,14 @@ use millrace_core::{
 use millrace_env::{sleep, tasks};
 use millrace_store::{Spare, SpareJob, StoreError, Wal};
 use tokio::sync::{mpsc, oneshot};
+use tracing::Instrument as _;
 
 use super::{
     Entry, FlushDone, FlushStart, Message, Outgoing, Peer, Reply, ShardCore, Turn, turn::TurnEnd,
 };
-use crate::{engine::Shared, maintenance, options::Durability, status::ShardStatus};
+use crate::{
+    engine::Shared, maintenance, metrics::ShardMetrics, options::Durability, status::ShardStatus,
+};
 
 /// How often a shard looks after what nobody asked for: expiry, eviction, flushes that are due.
 const TICK: Duration = Duration::from_millis(250);
@@ -165,6 +168,7 @@ impl Shard {
             }
         };
         commands.extend(self.core.evict(now));
+        self.core.note_sizes();
         let entry = |command| Entry {
             command,
             reply: Reply::Nobody,
@@ -180,6 +184,8 @@ impl Shard {
 
     /// Takes all that waits, up to a turn's bounds. Answers who waits for the shard to stop.
     async fn take_turn(&mut self, first: Message) -> Option<oneshot::Sender<()>> {
+        let waiting = 1 + self.inbox.len() as u64;
+        self.core.metrics.queue_depth.record(waiting);
         let mut entries = Vec::new();
         let mut bytes = 0;
         let mut taken = 0;
@@ -231,12 +237,23 @@ impl Shard {
     }
 
     async fn turn(&mut self, entries: Vec<Entry>) {
+        let commands = entries.len() as u64;
+        let span = tracing::debug_span!("turn", shard = %self.core.config.shard, commands);
+        self.timed_turn(entries).instrument(span).await;
+        self.core.metrics.turn_commands.record(commands);
+    }
+
+    async fn timed_turn(&mut self, entries: Vec<Entry>) {
+        let begun = self.core.env.clock.mono();
+        self.core.durable_at = begun;
         let mut turn = self.core.judge(entries);
         let written = match self.core.write(&mut turn) {
             Ok(()) if turn.frame.is_some() => self.sync().await,
             other => other,
         };
         let end = self.finish(turn, written);
+        let took = self.core.env.clock.mono().saturating_sub(begun);
+        self.core.metrics.turn_time.record_time(took);
         self.deliver(end);
     }
 
@@ -263,6 +280,7 @@ impl Shard {
             return Ok(());
         }
         let clock = Arc::clone(&self.core.env.clock);
+        let metrics = Arc::clone(&self.core.metrics);
         let start = clock.mono();
         let Some(wal) = &mut self.core.wal else {
             return Ok(());
@@ -271,11 +289,16 @@ impl Shard {
             let handle = wal.sync_handle();
             let result = tasks::blocking(move || handle.run()).await;
             wal.mark_synced(&result);
+            metrics.syncs_helper.increment();
             result
         } else {
-            wal.sync()
+            let result = wal.sync();
+            metrics.syncs_inline.increment();
+            result
         };
         let end = clock.mono();
+        metrics.sync_time.record_time(end.saturating_sub(start));
+        self.core.durable_at = end;
         if end.saturating_sub(start) > SLOW_SYNC {
             self.helper_until = end + SLOW_SYNC_HOLD;
         }
@@ -303,8 +326,9 @@ impl Shard {
         let wanted = self.core.wants_flush(now);
         if let Some(start) = wanted.then(|| self.core.freeze()).flatten() {
             let (shared, background) = (Arc::clone(&self.shared), self.background.clone());
+            let metrics = Arc::clone(&self.core.metrics);
             tokio::task::spawn_local(async move {
-                let done = run_flush(shared, start).await;
+                let done = run_flush(shared, metrics, start).await;
                 let _ = background.send(Background::Flushed(done)).await;
             });
         }
@@ -352,7 +376,8 @@ impl Shard {
         }
         let writable = self.core.poisoned().is_none();
         if let Some(start) = writable.then(|| self.core.freeze()).flatten() {
-            let flushed = run_flush(Arc::clone(&self.shared), start).await;
+            let (shared, metrics) = (Arc::clone(&self.shared), Arc::clone(&self.core.metrics));
+            let flushed = run_flush(shared, metrics, start).await;
             self.core.flushed(flushed);
         }
         self.core.close_log();
@@ -373,11 +398,23 @@ fn next_tick() -> Tick {
     Box::pin(sleep(TICK))
 }
 
-async fn run_flush(shared: Arc<Shared>, start: FlushStart) -> FlushDone {
+async fn run_flush(
+    shared: Arc<Shared>,
+    metrics: Arc<ShardMetrics>,
+    start: FlushStart,
+) -> FlushDone {
     let run = move || {
+        let begun = shared.env.clock.mono();
         let run = || start.run(&shared.env, &shared.segments, &shared.catalog);
         let panicked = || FlushDone(Err(StoreError::corrupt("a flush panicked")));
-        catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| panicked())
+        let done = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| panicked());
+        let took = shared.env.clock.mono().saturating_sub(begun);
+        match &done.0 {
+            Ok(flushed) => metrics.flushes.done(took, flushed.bytes),
+            Err(_) => metrics.flushes.failed.increment(),
+        }
+        shared.metrics.measure(&shared.catalog);
+        done
     };
     tasks::blocking(run).await
 }

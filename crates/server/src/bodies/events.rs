@@ -22,7 +22,7 @@ use super::{
     Broken,
     pulled::{Pulled, Source},
 };
-use crate::{access::Grant, app::App};
+use crate::{access::Grant, app::App, metrics::Following};
 
 /// The most wire bytes of one event, but for a single JSON message that is larger.
 const EVENT_BYTES_MAX: u64 = 64 << 10;
@@ -36,6 +36,7 @@ pub(crate) type EventBody = Pulled<Events>;
 #[derive(Debug)]
 pub(crate) struct Events {
     app: Arc<App>,
+    following: Following,
     reader: Reader,
     stopping: Stopping,
     kind: ContentKind,
@@ -65,6 +66,7 @@ impl Events {
     pub(crate) fn body(
         app: Arc<App>,
         grant: &Grant,
+        following: Following,
         reader: Reader,
         stopping: Stopping,
         kind: ContentKind,
@@ -74,6 +76,7 @@ impl Events {
         let cursor = app.cursor(cursor);
         let events = Self {
             app,
+            following,
             reader,
             stopping,
             kind,
@@ -196,6 +199,10 @@ impl Events {
             None => control,
             Some(data) => {
                 self.control = Some(control);
+                if let Some(since) = self.reader.take_woken_by() {
+                    let waited = self.app.env.clock.mono().saturating_sub(since);
+                    self.following.delivered(waited);
+                }
                 data
             }
         }

@@ -13,14 +13,16 @@ use super::first_request::{First, first_request};
 use crate::{conn::PREFACE, tls::TlsConn};
 
 /// What asks for the state of the server begins with one of these.
-const STAY: [&[u8]; 4] = [
+const STAY: [&[u8]; 6] = [
     b"GET /health",
     b"HEAD /health",
     b"GET /ready",
     b"HEAD /ready",
+    b"GET /metrics",
+    b"HEAD /metrics",
 ];
 /// The length of the longest of them.
-const LOOK_BYTES: usize = 12;
+const LOOK_BYTES: usize = 13;
 /// How long to wait for the rest of a beginning that could still be one of them.
 const LOOK_PAUSE: Duration = Duration::from_millis(5);
 /// And at most: many clients that stop there must not keep this thread busy.

@@ -1,7 +1,7 @@
 //! The front: a thread of its own that accepts connections and hands them to the cores in turn.
 //!
 //! It waits for a connection's first bytes before it hands it over. Connections that ask for
-//! `/health` or `/ready` stay here, so that whoever asks whether the process lives is answered by a
+//! `/health`, `/ready` or `/metrics` stay here, so that whoever asks whether the process lives is answered by a
 //! thread that owns no shard and waits for no disk (decision 5), and a core whose disk stalls does
 //! not look dead. A connection that stays may ask for anything; it is served as well, only from
 //! here. The hand-over costs a connection once, its requests nothing.
@@ -36,6 +36,7 @@ use crate::{
     conn::Protocol,
     core::{self, Signals},
     held::Ticket,
+    metrics::Connected,
     refusals::{Peer, Refusals, Refused},
 };
 
@@ -84,6 +85,7 @@ async fn accept(
     let room = Arc::new(Semaphore::new(app.config.connections_max));
     let addresses = app.config.connections_per_address_max.map(Addresses::new);
     let protocol = Rc::new(Protocol::new(&app.config));
+    let metrics = app.metrics.core();
     let mut arrivals = JoinSet::new();
     let mut turn = 0;
     loop {
@@ -105,11 +107,15 @@ async fn accept(
             continue;
         }
         let ticket = Ticket::new(room, place.flatten());
+        metrics.accepted();
+        let connected = Connected::new(&metrics);
         turn = (turn + 1) % cores.len();
         let ways = (stay.clone(), cores[turn].clone());
         let (app, protocol) = (Arc::clone(&app), Rc::clone(&protocol));
         let draining = signals.draining.clone();
         arrivals.spawn_local(async move {
+            // Counted here until it is handed over, and there from then on.
+            let _connected = connected;
             // Who says nothing in time, or leaves at once, is let go.
             let arriving = arrive(conn, app.config.tls.as_ref());
             match timeout(app.config.times.head, arriving).await {
@@ -152,6 +158,7 @@ async fn next(
     match listener.accept().await {
         Ok((conn, peer)) => Some((conn, peer, permit)),
         Err(error) => {
+            refusals.add(Refused::NotAccepted);
             tracing::warn!(%error, "a connection cannot be accepted");
             sleep(ACCEPT_PAUSE).await;
             None

@@ -18,17 +18,20 @@ use crate::{
     access::Grant,
     answer::{self, Answer},
     app::App,
+    metrics::{Following, Kind, Watch},
 };
 
 /// Answers a long-poll.
 pub(crate) async fn long_poll(
     app: &App,
+    watch: &Watch,
     grant: &Grant,
     stream: &Stream,
     query: ReadQuery,
 ) -> Result<Answer, Problem> {
     let mut reader = begin(stream, query.offset).await?;
     reader.follow();
+    let following = Following::new(&watch.core, Kind::LongPoll);
     let wait = query.timeout.unwrap_or(app.config.long_poll_timeout);
     let wait = grant.covers(wait, app.now());
     let until = app.env.clock.mono() + wait;
@@ -58,7 +61,11 @@ pub(crate) async fn long_poll(
         cursor: Some(app.cursor(query.cursor)),
     };
     if batch.len > 0 {
-        return Ok(page.answer(batch).await?);
+        let answer = page.answer(batch).await?;
+        if let Some(since) = reader.take_woken_by() {
+            following.delivered(app.env.clock.mono().saturating_sub(since));
+        }
+        return Ok(answer);
     }
     let facts = page.facts(&batch, None);
     Ok(answer::empty(outcome::read(ReadEnd::Nothing, facts)))

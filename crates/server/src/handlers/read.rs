@@ -18,11 +18,13 @@ use crate::{
     answer::{self, Answer},
     app::App,
     bodies,
+    metrics::{Timed, Watch},
 };
 
 /// Answers GET.
 pub(crate) async fn read(
     app: &Arc<App>,
+    watch: &Watch,
     caller: &Caller,
     name: &StreamName,
     head: &Parts,
@@ -31,11 +33,14 @@ pub(crate) async fn read(
     let grant = caller.may_on(Action::Read, name)?;
     let engine = app.engine(&grant)?;
     let stream = engine.open(name).await?;
+    if query.live == Live::CatchUp {
+        watch.timed.set(Timed::Read);
+    }
     match query.live {
         Live::CatchUp if query.offset == OffsetArg::Now => Ok(tail(app, &stream)),
         Live::CatchUp => catch_up(app, &grant, &stream, query, &head.headers).await,
-        Live::LongPoll => long_poll::long_poll(app, &grant, &stream, query).await,
-        Live::Sse => sse::sse(app, &grant, &stream, query, head.version).await,
+        Live::LongPoll => long_poll::long_poll(app, watch, &grant, &stream, query).await,
+        Live::Sse => sse::sse(app, watch, &grant, &stream, query, head.version).await,
     }
 }
 

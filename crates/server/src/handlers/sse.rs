@@ -16,11 +16,13 @@ use crate::{
     answer::{self, Answer, AnswerBody},
     app::App,
     bodies::Events,
+    metrics::{Following, Kind, Watch},
 };
 
 /// Answers with events.
 pub(crate) async fn sse(
     app: &Arc<App>,
+    watch: &Watch,
     grant: &Grant,
     stream: &Stream,
     query: ReadQuery,
@@ -35,7 +37,16 @@ pub(crate) async fn sse(
     reader.follow();
     let kind = head.content_type.kind();
     let stopping = app.engine(grant)?.stopping();
-    let body = Events::body(Arc::clone(app), grant, reader, stopping, kind, query.cursor);
+    let following = Following::new(&watch.core, Kind::Sse);
+    let body = Events::body(
+        Arc::clone(app),
+        grant,
+        following,
+        reader,
+        stopping,
+        kind,
+        query.cursor,
+    );
     let mut answer = answer::with_body(outcome::sse(kind), AnswerBody::Events(body));
     if version <= Version::HTTP_11 {
         // The server ends this connection; who does not know that may lose the last events to a

@@ -1,13 +1,18 @@
-//! `/health` and `/ready`: whether the process lives, and whether it takes work.
+//! `/health`, `/ready` and `/metrics`: whether the process lives, whether it takes work, and what it
+//! has counted.
 //!
-//! Neither asks a shard: health is a constant, readiness is read under a short lock.
+//! None asks a shard or a disk: health is a constant, readiness is read under a short lock, and so
+//! are figures.
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode, header};
+use millrace_wire::{Problem, cache::NO_STORE, outcome::Reply};
 use serde_json::json;
 
 use crate::{
+    access::{Action, Caller, Target},
     answer::{self, Answer},
     app::App,
+    metrics,
 };
 
 /// The process answers.
@@ -25,4 +30,18 @@ pub(crate) fn ready(app: &App) -> Answer {
         (StatusCode::SERVICE_UNAVAILABLE, document)
     };
     answer::json(status, document.to_string())
+}
+
+/// All figures, in Prometheus' text format.
+pub(crate) fn metrics(app: &App, caller: &Caller) -> Result<Answer, Problem> {
+    caller.may(Action::Metrics, Target::Server)?;
+    let headers = [
+        (header::CONTENT_TYPE, metrics::CONTENT_TYPE),
+        (header::CACHE_CONTROL, NO_STORE),
+    ];
+    let reply = Reply {
+        status: StatusCode::OK,
+        headers: HeaderMap::from_iter(headers),
+    };
+    Ok(answer::full(reply, metrics::expose(app)))
 }

@@ -42,13 +42,14 @@ use crate::{
     app::App,
     conn::Prefixed,
     refusals::Peer,
-    router::{self, Panicked, unwinding},
+    router::{self, Panicked, Router, unwinding},
 };
 
 /// Answers what goes the short way, for the connections of one core.
 #[derive(Debug)]
 pub(crate) struct Lane {
     app: Arc<App>,
+    router: Rc<Router>,
     writer: Writer,
 }
 
@@ -61,9 +62,14 @@ enum Next {
 }
 
 impl Lane {
-    pub(crate) fn new(app: Arc<App>) -> Rc<Self> {
+    pub(crate) fn new(router: Rc<Router>) -> Rc<Self> {
+        let app = Arc::clone(router.app());
         let writer = Writer::new(&app);
-        Rc::new(Self { app, writer })
+        Rc::new(Self {
+            app,
+            router,
+            writer,
+        })
     }
 
     /// Serves a connection for as long as it goes the short way. `None`: to its end; else it is to be
@@ -119,17 +125,25 @@ impl Lane {
         C: AsyncRead + AsyncWrite + Unpin,
     {
         let name = append.name.clone();
+        let begun = self.app.env.clock.mono();
         let problem = match unwinding(append::append(&self.app, append)).await {
             Ok(Ok((outcome, brought_bytes))) => {
                 let id = self.app.new_request_id();
                 let out = line.output_mut();
                 self.writer.append(&outcome, brought_bytes, &id, out);
+                let took = self.app.env.clock.mono().saturating_sub(begun);
+                self.router.metrics().appended(took);
                 return line.flush_if_large().await;
             }
             Ok(Err(problem)) => problem,
             Err(Panicked) => HttpFault::Internal.into(),
         };
-        let answer = router::refused(&self.app, &Method::POST, &path::location(&name), &problem);
+        let answer = router::refused(
+            &self.router,
+            &Method::POST,
+            &path::location(&name),
+            &problem,
+        );
         line.send(&self.writer, answer, false).await
     }
 
@@ -139,7 +153,7 @@ impl Lane {
         C: AsyncRead + AsyncWrite + Unpin,
     {
         let is_head = request.method() == Method::HEAD;
-        let answer = router::answer(&self.app, request).await;
+        let answer = router::answer(&self.router, request).await;
         line.send(&self.writer, answer, is_head).await
     }
 }

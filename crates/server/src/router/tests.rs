@@ -15,6 +15,11 @@ use tokio::task::LocalSet;
 use super::*;
 use crate::config::{Access, Config};
 
+/// Answers as a core would, with figures of its own.
+async fn answer<B: Body<Data = Bytes> + Unpin>(app: &Arc<App>, request: Request<B>) -> Answer {
+    super::answer(&Router::new(Arc::clone(app)), request).await
+}
+
 fn app() -> Arc<App> {
     app_with(Access::Open)
 }
@@ -66,6 +71,9 @@ async fn before_recovery_is_done_the_server_is_alive_and_not_ready() {
         assert_eq!(refused.status(), 503, "{method}");
         assert_eq!(refused.headers()["retry-after"], "1", "{method}");
     }
+    let figures = text(ask("GET", "/metrics").await).await;
+    assert!(figures.contains("\nmillrace_ready 0\n"), "{figures}");
+    assert!(!figures.contains("millrace_streams"), "{figures}");
     assert_eq!(ask("OPTIONS", "/v1/stream/a").await.status(), 204);
     assert_eq!(ask("GET", "/nowhere").await.status(), 404);
 }
@@ -151,6 +159,8 @@ async fn t99_paths_are_taken_as_they_are() {
     for (path, want) in [
         ("/health", Some(Route::Health)),
         ("/ready", Some(Route::Ready)),
+        ("/metrics", Some(Route::Metrics)),
+        ("/metrics/", None),
         ("/v1/streams", Some(Route::Listing)),
         ("/v1/streams/", None),
         ("/v1/stream", None),

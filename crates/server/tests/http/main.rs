@@ -6,6 +6,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::assigning_clones,
+    clippy::float_cmp,
     clippy::format_collect,
     clippy::format_push_string,
     reason = "tests, with helpers that are no tests themselves"
@@ -16,6 +17,7 @@ mod connections;
 mod faults;
 mod lifecycle;
 mod long_poll;
+mod metrics;
 mod races;
 mod reads;
 mod refusals;

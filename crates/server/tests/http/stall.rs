@@ -155,6 +155,7 @@ async fn health_is_told_while_the_disk_stalls() {
     for _ in 0..3 {
         assert_eq!(server.get("/health").await.status, 200);
         assert_eq!(server.get("/ready").await.status, 200);
+        assert_eq!(server.get("/metrics").await.status, 200);
     }
     gate.set(false);
     assert_eq!(conn.answer().await.status, 204);

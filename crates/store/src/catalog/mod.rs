@@ -209,6 +209,12 @@ impl Catalog {
         }
     }
 
+    /// The length of its file; 0 while it is not open.
+    pub fn file_bytes(&self) -> u64 {
+        let opened = self.shared.slot().opened.clone();
+        opened.map_or(0, |opened| opened.file.bytes())
+    }
+
     fn opened(&self) -> Result<Opened, StoreError> {
         if let Some(opened) = self.shared.slot().opened.clone() {
             return Ok(opened);

@@ -95,6 +95,11 @@ impl PagedFile {
         })
     }
 
+    /// The file's length; 0 where it cannot be told.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.inner.file.len().unwrap_or(0)
+    }
+
     /// The first failure of this handle.
     pub(crate) fn fault(&self) -> Option<FileFault> {
         lock(&self.inner.fault).clone()
