@@ -377,9 +377,8 @@ fn base(url: &str) -> Result<(String, String), Error> {
     let uri: Uri = url
         .parse()
         .map_err(|_| wrong("write it as in http://127.0.0.1:4437"))?;
-    let scheme = match uri.scheme_str() {
-        Some(scheme @ ("http" | "https")) => scheme,
-        _ => return Err(wrong("it begins with http:// or https://")),
+    let Some(scheme @ ("http" | "https")) = uri.scheme_str() else {
+        return Err(wrong("it begins with http:// or https://"));
     };
     let authority = uri.authority().ok_or_else(|| wrong("it names no host"))?;
     if authority.as_str().contains('@') {

@@ -31,7 +31,8 @@ pub(crate) async fn read<B>(engine: &Engine, times: &Times, body: B) -> Result<I
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    if body.is_end_stream() {
+    // Some clients of HTTP/2 announce an empty body and never end it.
+    if body.is_end_stream() || body.size_hint().exact() == Some(0) {
         return Ok(Intake {
             bytes: Bytes::new(),
             permit: None,

@@ -26,6 +26,9 @@ use crate::{access::Grant, app::App, metrics::Following};
 
 /// The most wire bytes of one event, but for a single JSON message that is larger.
 const EVENT_BYTES_MAX: u64 = 64 << 10;
+/// Up to here an event goes out in one piece with its control event: a copy costs less than a chunk,
+/// or a frame of HTTP/2, of its own, and a client sees both at once.
+const TOGETHER_BYTES_MAX: usize = 1 << 10;
 /// A stream has one encoding, its kind's.
 const ENCODING: u8 = 0;
 
@@ -192,7 +195,16 @@ impl Events {
 
     /// The first piece of an event; its control event follows.
     fn send(&mut self, event: Event) -> Bytes {
-        let mut control = Vec::with_capacity(160);
+        let small = event
+            .data
+            .as_ref()
+            .filter(|data| data.len() <= TOGETHER_BYTES_MAX);
+        let mut control = Vec::with_capacity(160 + small.map_or(0, Bytes::len));
+        if let Some(data) = small {
+            control.extend_from_slice(data);
+            sse::control_event(&mut control, event.control);
+            return control.into();
+        }
         sse::control_event(&mut control, event.control);
         let control = Bytes::from(control);
         match event.data {

@@ -66,9 +66,9 @@ pub(super) async fn tls_stays(conn: &mut TlsConn) -> io::Result<bool> {
             return Ok(false);
         }
         if begins_http2 {
-            return Ok(timeout(HTTP2_PAUSE, rest_stays(conn))
+            return timeout(HTTP2_PAUSE, rest_stays(conn))
                 .await
-                .unwrap_or(Ok(false))?);
+                .unwrap_or(Ok(false));
         }
     }
 }

@@ -242,4 +242,40 @@ async fn a_beginning_in_two_parts_is_understood() {
     millrace_env::sleep(std::time::Duration::from_millis(100)).await;
     conn.write(b"ealth HTTP/1.1\r\nHost: x\r\n\r\n").await;
     assert_eq!(conn.answer().await.status, 200);
+
+/// A body of announced length that is never ended.
+struct Unended;
+
+impl http_body::Body for Unended {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+        std::task::Poll::Pending
+    }
+}
+
+/// As Node's HTTP/2 client does with an empty body: it is answered at once, and not when it is late.
+#[tokio::test]
+async fn an_empty_body_that_http2_never_ends_is_empty() {
+    let server = TestServer::start().await;
+    server.create("a", TEXT, "").await;
+    let conn = server.connect().await;
+    let (mut sender, driver) = http2::handshake(TokioExecutor::new(), TokioIo::new(conn.stream))
+        .await
+        .unwrap();
+    tokio::spawn(driver);
+    let request = Request::builder()
+        .method("POST")
+        .uri(format!("http://test.example{}", path("a")))
+        .header(TEXT.0, TEXT.1)
+        .header("content-length", "0")
+        .body(Unended)
+        .unwrap();
+    let answer = within(sender.send_request(request)).await.unwrap();
+    assert_eq!(answer.status(), 400);
+    assert!(whole(answer).await.contains("empty-body"));
 }
