@@ -112,7 +112,7 @@ mod tests {
             b"POST /a HTTP/1.1\r\ncontent-length: 3\r\n\r\nabcGET /b HTTP/1.1\r\n\r\nPOST /c HT";
         let mut all = Vec::new();
         let taken = requests(text, &mut |what, body: &[u8]| {
-            all.push((what, body.to_vec()))
+            all.push((what, body.to_vec()));
         });
         assert_eq!(taken.expect("is HTTP"), text.len() - 10);
         assert_eq!(
