@@ -67,6 +67,11 @@ impl Activity {
         self.cut.get()
     }
 
+    /// A deadline passed, and ends the connection.
+    pub(crate) fn cut_for(&self, why: Cut) {
+        self.cut.set(Some(why));
+    }
+
     fn bytes_came(&self) {
         if self.doing.get() == Doing::Nothing {
             self.doing.set(Doing::Head);
@@ -125,7 +130,7 @@ impl<C> Socket<C> {
         if result.is_ready() {
             self.write = None;
         } else if Self::is_over(&mut self.write, self.times.write, cx) {
-            self.activity.cut.set(Some(Cut::Write));
+            self.activity.cut_for(Cut::Write);
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         result
@@ -149,7 +154,7 @@ impl<C: AsyncRead + Unpin> AsyncRead for Socket<C> {
             Poll::Ready(_) => this.is_ended = true,
             Poll::Pending if this.activity.is_in_head() => {
                 if Self::is_over(&mut this.head, this.times.head, cx) {
-                    this.activity.cut.set(Some(Cut::Head));
+                    this.activity.cut_for(Cut::Head);
                     return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
                 }
             }

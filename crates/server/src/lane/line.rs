@@ -29,6 +29,7 @@ use crate::{
     answer::Answer,
     config::Times,
     conn::{Activity, Prefixed, Socket},
+    metrics::Cut,
 };
 
 /// What one read takes at most.
@@ -120,6 +121,11 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Line<C> {
         }
     }
 
+    /// Why it was cut, if it was.
+    pub(super) fn cut(&self) -> Option<Cut> {
+        self.activity.cut()
+    }
+
     /// What came and is not answered.
     pub(super) fn input(&self) -> &[u8] {
         &self.input[self.taken..]
@@ -197,7 +203,10 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Line<C> {
         match timer.timer.as_mut().poll(cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(()) if in_body => Poll::Ready(Waited::Slow),
-            Poll::Ready(()) => Poll::Ready(Waited::Ended),
+            Poll::Ready(()) => {
+                self.activity.cut_for(Cut::Idle);
+                Poll::Ready(Waited::Ended)
+            }
         }
     }
 

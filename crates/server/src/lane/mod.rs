@@ -112,6 +112,9 @@ impl Lane {
             };
             if next == Next::End {
                 line.close().await;
+                if let Some(why) = line.cut() {
+                    self.app.metrics.cut(why);
+                }
                 return None;
             }
         }
@@ -136,7 +139,12 @@ impl Lane {
             Ok(Err(problem)) => problem,
             Err(Panicked) => HttpFault::Internal.into(),
         };
-        let answer = router::refused(&self.router, &Method::POST, &path::location(&name), &problem);
+        let answer = router::refused(
+            &self.router,
+            &Method::POST,
+            &path::location(&name),
+            &problem,
+        );
         line.send(&self.writer, answer, false).await
     }
 
