@@ -265,8 +265,7 @@ fn connections_max(args: &ServeArgs, around: &Surroundings) -> Result<usize, Fai
     let most = around
         .descriptors
         .saturating_sub(DESCRIPTORS_KEPT)
-        .max(CONNECTIONS_MIN)
-        .min(CONNECTIONS_CEILING);
+        .clamp(CONNECTIONS_MIN, CONNECTIONS_CEILING);
     let asked = args.connections_max.unwrap_or(most);
     if asked > most && asked <= CONNECTIONS_CEILING {
         return Err(

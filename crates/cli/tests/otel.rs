@@ -151,6 +151,18 @@ fn ask(address: &str, line: &str) -> String {
     answer
 }
 
+/// As plain as an append can be: no header that asks for anything. The client closes.
+fn append(address: &str, path: &str) -> String {
+    let mut conn = TcpStream::connect(address).unwrap();
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nhi"
+    );
+    conn.write_all(request.as_bytes()).unwrap();
+    let mut first = [0; 64];
+    let len = conn.read(&mut first).unwrap();
+    text(&first[..len])
+}
+
 #[test]
 fn otel_spans_of_a_request_and_of_its_turn_reach_a_collector() {
     let dir = std::env::temp_dir().join(format!("millrace-otel-{}", std::process::id()));
@@ -159,6 +171,9 @@ fn otel_spans_of_a_request_and_of_its_turn_reach_a_collector() {
     let (mut child, address) = serve(&dir, &collector);
     let answer = ask(&address, "PUT /v1/stream/traced");
     assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    // A plain append goes a shorter way, unless somebody takes spans.
+    let answer = append(&address, "/v1/stream/traced");
+    assert!(answer.starts_with("HTTP/1.1 204"), "{answer}");
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     let code = child.wait().unwrap().code();
     let mut said = String::new();
@@ -189,6 +204,13 @@ fn otel_spans_of_a_request_and_of_its_turn_reach_a_collector() {
         name == "request" && has("request=the-one") && has("path=/v1/stream/traced")
     });
     assert!(request.is_some(), "{spans:?}");
+    let posted = |attributes: &[String]| attributes.contains(&"method=POST".to_owned());
+    assert!(
+        spans
+            .iter()
+            .any(|(name, attributes)| name == "request" && posted(attributes)),
+        "{spans:?}"
+    );
     assert!(spans.iter().any(|(name, _)| name == "turn"), "{spans:?}");
     let own = ["request", "turn"];
     assert!(

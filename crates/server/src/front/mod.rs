@@ -125,7 +125,7 @@ async fn accept(
                 }
                 Some(Ok(Arrival::NotTls(conn))) => refuse(&protocol, conn, peer, draining).await,
                 Some(Err(error)) => {
-                    tracing::debug!(%error, peer = %address, "a connection did not begin")
+                    tracing::debug!(%error, peer = %address, "a connection did not begin");
                 }
                 None => peer.refused(Refused::HeaderTimeout),
             }

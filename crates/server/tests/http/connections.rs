@@ -242,6 +242,7 @@ async fn a_beginning_in_two_parts_is_understood() {
     millrace_env::sleep(std::time::Duration::from_millis(100)).await;
     conn.write(b"ealth HTTP/1.1\r\nHost: x\r\n\r\n").await;
     assert_eq!(conn.answer().await.status, 200);
+}
 
 /// A body of announced length that is never ended.
 struct Unended;
