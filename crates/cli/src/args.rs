@@ -219,13 +219,7 @@ pub(crate) struct ServeArgs {
     pub(crate) api_key: Option<String>,
 
     /// How clients are told apart; `api-key` insists on a key
-    #[arg(
-        long,
-        env = "MILLRACE_AUTH",
-        value_enum,
-        value_name = "HOW",
-        conflicts_with = "auth_strategy"
-    )]
+    #[arg(long, env = "MILLRACE_AUTH", value_enum, value_name = "HOW")]
     pub(crate) auth: Option<AuthStrategy>,
 
     /// Another name of --auth, which other servers of the protocol have

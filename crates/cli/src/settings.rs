@@ -211,6 +211,12 @@ fn is_open_on_purpose(args: &ServeArgs) -> bool {
 /// Who may use the streams, and why. A key that is there is used: only a flag that says otherwise
 /// leaves the door open.
 fn access(args: &ServeArgs, around: &Surroundings) -> Result<(Access, &'static str), Failure> {
+    if args.auth.is_some() && args.auth_strategy.is_some() && args.auth != args.auth_strategy {
+        return Err(
+            Failure::usage("--auth and --auth-strategy say different things")
+                .help("leave out --auth-strategy"),
+        );
+    }
     let open = is_open_on_purpose(args);
     let (key, how) = match (&args.api_key, &around.api_key) {
         (Some(key), _) => (Some(key), "the key of --api-key"),

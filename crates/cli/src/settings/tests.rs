@@ -144,6 +144,13 @@ fn a_key_in_the_environment_is_used_unless_a_flag_says_otherwise() {
 }
 
 #[test]
+fn two_names_of_one_setting_agree() {
+    let refused = settings(&["--auth", "api-key", "--auth-strategy", "none"]).unwrap_err();
+    assert!(refused.contains("--auth-strategy"), "{refused}");
+    assert!(settings(&["--auth", "none", "--auth-strategy", "none"]).is_ok());
+}
+
+#[test]
 fn a_key_and_no_key_exclude_each_other() {
     assert!(settings(&["--api-key", "0123456789", "--no-auth"]).is_err());
     assert!(settings(&["--auth-strategy", "api-key", "--no-auth"]).is_err());
