@@ -68,8 +68,15 @@ pub(crate) fn drive<W: Work>(
     observe: Observe<'_>,
 ) -> Result<Tally, BenchError> {
     let mut drive = Drive::connect(target, shape, work)?;
+    if shape.duration.is_none() {
+        // Subscribers of what is there already are served from their first request on.
+        drive.begin();
+    }
     drive.subscribe()?;
     observe(Moment::Ready, &drive.tally, Duration::ZERO)?;
+    if shape.duration.is_some() {
+        drive.begin();
+    }
     drive.run(observe)?;
     drive.settle()?;
     Ok(drive.tally)
@@ -145,13 +152,17 @@ impl<'a, W: Work> Drive<'a, W> {
         Err(BenchError::Late(format!("{what} within {within} s")))
     }
 
-    fn run(&mut self, observe: Observe<'_>) -> Result<(), BenchError> {
+    /// Time begins.
+    fn begin(&mut self) {
         self.begun = self.clock.mono();
         self.tally.from = self.begun + self.shape.warmup;
         self.tally.until = match self.shape.duration {
             Some(duration) => self.tally.from + duration,
             None => Duration::MAX,
         };
+    }
+
+    fn run(&mut self, observe: Observe<'_>) -> Result<(), BenchError> {
         let mut told = self.begun;
         let mut moment = Moment::Warming;
         loop {

@@ -135,15 +135,14 @@ impl Work for Follow<'_> {
         &mut self,
         connection: usize,
         _head: &Head,
-        now: Duration,
-        tally: &mut Tally,
+        _now: Duration,
+        _tally: &mut Tally,
     ) -> Result<Ended, BenchError> {
         if connection < self.writers
             && let Wanted::Live(sent) = &mut self.wanted
         {
             sent.acknowledged();
         }
-        let _ = (now, tally);
         Ok(Ended::Whole(1))
     }
 

@@ -27,9 +27,6 @@ use crate::{guest::Guest, scenario::Scenario};
 const RECORDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/recorded.json");
 /// A figure may be so much above what was recorded.
 const RISE_MAX_PERCENT: u64 = 5;
-/// How many requests the two runs of a scenario have.
-const FEW: u64 = 400;
-const MANY: u64 = 2_400;
 
 /// Instructions of each scenario, by its name.
 type Counts = BTreeMap<String, u64>;
@@ -70,9 +67,9 @@ fn run(records: bool) -> Result<(), String> {
 fn counted() -> Result<Counts, String> {
     let mut counts = Counts::new();
     for scenario in Scenario::ALL {
-        let few = total(scenario, FEW)?;
-        let many = total(scenario, MANY)?;
-        let each = many.saturating_sub(few) / (MANY - FEW);
+        let (few, many) = scenario.requests();
+        let more = total(scenario, many)?.saturating_sub(total(scenario, few)?);
+        let each = more / (many - few);
         // An event needs an append; what is left belongs to those that it is delivered to.
         let each = match scenario {
             Scenario::Deliver => {

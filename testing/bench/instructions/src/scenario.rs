@@ -38,6 +38,15 @@ impl Scenario {
         }
     }
 
+    /// How many requests the short and the long run have. Followers are sent away after a minute or
+    /// less, which a busy machine under valgrind must not reach.
+    pub(crate) fn requests(self) -> (u64, u64) {
+        match self {
+            Self::Append | Self::Read => (400, 2_400),
+            Self::Deliver => (100, 600),
+        }
+    }
+
     /// Sends so many requests.
     pub(crate) fn run(self, address: SocketAddr, requests: u64) -> io::Result<()> {
         let mut connection = Connection::open(address)?;
