@@ -126,7 +126,7 @@ fn wrong_usage_is_2() {
         &["append", "t", "x", "--epoch", "1"],
         &["offset", "12"],
         &["man", "nonsense"],
-        &["ls", "--url", "https://127.0.0.1"],
+        &["ls", "--url", "ftp://127.0.0.1"],
         &["nonsense"],
     ] {
         let ran = server.run(args);

@@ -106,8 +106,9 @@ const ALONE: [(&[&str], &str); 3] = [
     (&["man"], ".SH SYNOPSIS"),
 ];
 
-/// Verbs that are tried in a file of their own, because what they say is never twice the same.
-const ELSEWHERE: [&str; 1] = ["bench"];
+/// Verbs that are tried in files of their own: what one says is never twice the same, and the other
+/// asks for no stream and needs no key.
+const ELSEWHERE: [&str; 2] = ["bench", "ready"];
 
 /// `a` holds 1, 2, 3; `done` the same, and is closed.
 fn stage(flags: &[&str], key: &[&str]) -> Server {

@@ -29,6 +29,8 @@ const EVENT_BYTES_MAX: u64 = 64 << 10;
 /// Up to here an event goes out in one piece with its control event: a copy costs less than a chunk,
 /// or a frame of HTTP/2, of its own, and a client sees both at once.
 const TOGETHER_BYTES_MAX: usize = 1 << 10;
+/// About what a control event takes.
+const CONTROL_BYTES: usize = 160;
 /// A stream has one encoding, its kind's.
 const ENCODING: u8 = 0;
 
@@ -193,30 +195,29 @@ impl Events {
         self.has_spoken && (is_late || self.stopping.is_stopping())
     }
 
-    /// The first piece of an event; its control event follows.
+    /// The first piece of an event; its control event follows, or is part of it when both are small.
     fn send(&mut self, event: Event) -> Bytes {
-        let small = event
-            .data
-            .as_ref()
-            .filter(|data| data.len() <= TOGETHER_BYTES_MAX);
-        let mut control = Vec::with_capacity(160 + small.map_or(0, Bytes::len));
-        if let Some(data) = small {
-            control.extend_from_slice(data);
-            sse::control_event(&mut control, event.control);
-            return control.into();
+        if event.data.is_some() {
+            self.count_delivery();
         }
-        sse::control_event(&mut control, event.control);
-        let control = Bytes::from(control);
-        match event.data {
-            None => control,
-            Some(data) => {
-                self.control = Some(control);
-                if let Some(since) = self.reader.take_woken_by() {
-                    let waited = self.app.env.clock.mono().saturating_sub(since);
-                    self.following.delivered(waited);
-                }
-                data
-            }
+        let data = event.data.unwrap_or_default();
+        if data.len() > TOGETHER_BYTES_MAX {
+            let mut control = Vec::with_capacity(CONTROL_BYTES);
+            sse::control_event(&mut control, event.control);
+            self.control = Some(control.into());
+            return data;
+        }
+        let mut both = Vec::with_capacity(CONTROL_BYTES + data.len());
+        both.extend_from_slice(&data);
+        sse::control_event(&mut both, event.control);
+        both.into()
+    }
+
+    /// How long it took from the append that woke this follower to here.
+    fn count_delivery(&mut self) {
+        if let Some(since) = self.reader.take_woken_by() {
+            let waited = self.app.env.clock.mono().saturating_sub(since);
+            self.following.delivered(waited);
         }
     }
 }
