@@ -2,7 +2,8 @@
 // whole messages with the offset after them, and survive a server that goes away and comes back.
 //
 //   on.messages(list, offset)  some messages, and where to go on after them
-//   on.state(name)             "connecting", "live", "reconnecting", "closed", "gone" or "refused"
+//   on.state(name, status)     "connecting", "live", "reconnecting", "closed", "gone" or "refused";
+//                              `status` is the answer's that led there, if there was one
 //
 // Each returns a function that stops it. Keep the offset together with what was done with the
 // messages: then a page that is loaded again continues without a gap or a repeat.
@@ -22,9 +23,9 @@ function followByEventSource(url, offset, on) {
     clearTimeout(timer)
     source.close()
   }
-  const end = (state) => {
+  const end = (state, status) => {
     stop()
-    on.state(state)
+    on.state(state, status)
   }
 
   function connect() {
@@ -53,8 +54,8 @@ function followByEventSource(url, offset, on) {
     if (stopped) return
     const next = answer?.headers.get("stream-next-offset")
     if (answer?.ok && answer.headers.has("stream-closed") && next === offset) return end("closed")
-    if (answer && isFinal(answer.status)) return end(finalState(answer.status))
-    on.state("reconnecting")
+    if (answer && isFinal(answer.status)) return end(finalState(answer.status), answer.status)
+    on.state("reconnecting", answer?.status)
     timer = setTimeout(connect, retry)
     retry = Math.min(retry * 2, RETRY_MS_MAX)
   }
@@ -76,9 +77,9 @@ function followByFetch(url, offset, on, headers = {}) {
     while (!signal.aborted) {
       const page = await ask(cursor).catch(() => undefined)
       if (signal.aborted) return
-      if (page && isFinal(page.status)) return on.state(finalState(page.status))
+      if (page && isFinal(page.status)) return on.state(finalState(page.status), page.status)
       if (!page?.ok) {
-        on.state("reconnecting")
+        on.state("reconnecting", page?.status)
         await pause(retry)
         retry = Math.min(retry * 2, RETRY_MS_MAX)
         continue

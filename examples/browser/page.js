@@ -6,6 +6,21 @@ const query = new URLSearchParams(location.search)
 
 let panes = []
 
+/** What a state means, and what there is to do. */
+const WORDS = {
+  connecting: () => "Asking the server.",
+  live: () => "Up to date. New messages appear by themselves.",
+  reconnecting: (status) =>
+    status ? `The server answers ${status}. Trying again.` : "The server cannot be reached. Trying again; is it running?",
+  closed: () => "The stream was closed. This is all of it.",
+  gone: (status) =>
+    status === 410
+      ? "Deleted, or made anew since. Choose “Read from the start”."
+      : "There is no such stream. Choose “Create and follow”.",
+  refused: (status) =>
+    status === 401 ? "The server wants a key, which this page does not have." : `The server refuses this with ${status}.`,
+}
+
 /** What a pane has seen of a stream. One item holds offset and messages, so that they never disagree. */
 class Memory {
   constructor(pane, url) {
@@ -32,29 +47,31 @@ function openPane(id, follow, url) {
   const memory = new Memory(id, url)
   const list = root.querySelector("ol")
 
-  const show = (messages) => {
+  const show = (messages, kind) => {
     const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 40
     for (const message of messages) {
       const item = document.createElement("li")
+      item.className = kind
       item.textContent = JSON.stringify(message)
       list.append(item)
     }
     while (list.children.length > SHOWN_MAX) list.firstChild.remove()
     if (atEnd) list.scrollTop = list.scrollHeight
-    root.querySelector(".count").textContent = memory.count
+    root.querySelector(".count").textContent = memory.count === 1 ? "1 message" : `${memory.count} messages`
     root.querySelector(".offset").textContent = memory.offset
   }
 
   list.replaceChildren()
-  show(memory.recent)
+  show(memory.recent, "kept")
   const stop = follow(url, memory.offset, {
     messages: (messages, offset) => {
       memory.add(messages, offset)
-      show(messages)
+      show(messages, "new")
     },
-    state: (state) => {
+    state: (state, status) => {
       root.dataset.state = state
       root.querySelector(".state").textContent = state
+      root.querySelector(".word").textContent = WORDS[state](status)
     },
   })
   return { stop, memory }

@@ -3,8 +3,9 @@
 import assert from "node:assert/strict"
 import { after, afterEach, before, beforeEach, test } from "node:test"
 
-import { freshDirectory, removeDirectory, startServer } from "../support/server.mjs"
-import { Tab, pageOnDisk, servePage, startBrowser } from "./page.mjs"
+import { freshDirectory, removeDirectory, startServer, until } from "../support/server.mjs"
+import { fencedBlocks } from "../support/readme.mjs"
+import { Tab, pageOnDisk, servePage, serveText, startBrowser } from "./page.mjs"
 
 const JSON_ = { "content-type": "application/json" }
 const upTo = (last) => Array.from({ length: last }, (_, i) => i + 1)
@@ -145,3 +146,88 @@ test("a stream that is no JSON is refused with a word", async () => {
   const tab = await Tab.open(browser, page.url, text)
   await tab.page.waitForFunction(() => document.querySelector("#said").textContent.includes("text/plain"))
 })
+
+for (const width of [1100, 390]) {
+  test(`each state says what it means and what to do, and moves nothing, at ${width} pixels`, async () => {
+    const tab = await Tab.open(browser, page.url, server.stream("not there"))
+    await tab.page.setViewportSize({ width, height: 900 })
+    await tab.says("gone", "Create and follow")
+    const places = await tab.places()
+    const stays = async (when) => assert.deepEqual(await tab.places(), places, when)
+    await tab.page.click("#open button")
+    await tab.says("live", "Up to date")
+    await stays("live")
+    await tab.page.click("#append button:not([type])")
+    await tab.page.waitForFunction(() => document.querySelectorAll("li.new").length === 2)
+    await stays("with a message")
+    const { port } = server
+    await server.kill()
+    await tab.says("reconnecting", "cannot be reached")
+    await stays("reconnecting")
+    server = await startServer({ dataDir, port, longPoll: "2s" })
+    await tab.says("live", "Up to date")
+    await tab.page.reload()
+    await tab.says("live", "Up to date")
+    // What was kept over the reload is told from what comes after it.
+    await tab.page.click("#append button:not([type])")
+    await tab.page.waitForFunction(() => document.querySelectorAll("li.kept + li.new").length === 2)
+    await stays("after a reload")
+    await tab.page.click("#close")
+    await tab.says("closed", "all of it")
+    await stays("closed")
+  })
+}
+
+test("a stream that was made anew is said to be, and can be read from its start", async () => {
+  await append(1, 2)
+  const tab = await Tab.open(browser, page.url, stream)
+  await tab.shows(upTo(2), "live")
+  await tab.page.goto("about:blank")
+  await fetch(stream, { method: "DELETE" })
+  await fetch(stream, { method: "PUT", headers: JSON_ })
+  await append(7)
+  await tab.page.goBack()
+  await tab.says("gone", "Read from the start")
+  await tab.page.click("#forget")
+  await tab.shows([7], "live")
+})
+
+test("a server with a key is told apart", async () => {
+  const locked = await startServer({ env: { MILLRACE_API_KEY: "0123456789" } })
+  try {
+    const tab = await Tab.open(browser, page.url, locked.stream("secret"))
+    await tab.says("refused", "wants a key")
+  } finally {
+    await locked.dispose()
+  }
+})
+
+for (const guide of ["quickstart.md", "clients.md"]) {
+  test(`the page in ${guide} follows a stream`, async () => {
+    const [block, ...others] = fencedBlocks(new URL(`../../docs/${guide}`, import.meta.url)).filter(({ language }) => language === "html")
+    assert.deepEqual(others, [])
+    const orders = server.stream("orders")
+    await fetch(orders, { method: "PUT", headers: JSON_, body: '[{"order":1}]' })
+    const own = await serveText(`<!doctype html>${block.code.replaceAll("4437", String(server.port))}`)
+    try {
+      const tab = await browser.newPage()
+      const told = []
+      tab.on("pageerror", (error) => told.push(String(error)))
+      tab.on("console", async (message) => told.push(JSON.stringify(await message.args().at(-1).jsonValue())))
+      const sees = (wanted) => until(`the console has ${wanted}`, () => told.join().includes(wanted))
+      await tab.goto(own.url)
+      await sees('{"order":1}')
+      await fetch(orders, { method: "POST", headers: JSON_, body: '{"order":2}' })
+      await sees('{"order":2}')
+      // Only the page that keeps its offset goes on after a reload; the other one begins again.
+      told.length = 0
+      await tab.reload()
+      await fetch(orders, { method: "POST", headers: JSON_, body: '{"order":3}' })
+      await sees('{"order":3}')
+      assert.equal(told.join().includes('{"order":1}'), guide === "quickstart.md")
+      assert.deepEqual(told.filter((text) => text.includes("Error")), [])
+    } finally {
+      own.close()
+    }
+  })
+}

@@ -46,6 +46,14 @@ export function servePage() {
   })
 }
 
+/** Serves one text as a page; `close` ends it. */
+export function serveText(html) {
+  const server = createServer((_, response) => response.writeHead(200, { "content-type": "text/html" }).end(html))
+  return new Promise((done) => {
+    server.listen(0, "127.0.0.1", () => done({ url: `http://127.0.0.1:${server.address().port}/`, close: () => server.close() }))
+  })
+}
+
 /** Where the page lies on the disk. */
 export const pageOnDisk = pathToFileURL(join(EXAMPLE, "index.html")).href
 
@@ -70,6 +78,29 @@ export class Tab {
       seen: [...section.querySelectorAll("li")].map((item) => JSON.parse(item.textContent).n),
     })
     return Promise.all(["#events", "#fetch"].map((id) => this.page.$eval(id, read)))
+  }
+
+  /** Waits until both panes are in a state and say a word about it. */
+  async says(state, word) {
+    const said = (section) => [section.dataset.state, section.querySelector(".word").textContent]
+    let last
+    const same = async () => {
+      last = await Promise.all(["#events", "#fetch"].map((id) => this.page.$eval(id, said)))
+      return last.every(([shown, about]) => shown === state && about.includes(word))
+    }
+    await until("both panes say it", same, 20_000).catch((error) => {
+      throw new Error(`${error.message}: wanted ${state} "${word}", said ${JSON.stringify(last)}`)
+    })
+  }
+
+  /** Where everything that can be clicked or read is, but what scrolls. */
+  places() {
+    return this.page.$$eval("h1, form, label, input, button, section, h2, ol, .facts", (all) =>
+      all.map((element) => {
+        const { x, y, width, height } = element.getBoundingClientRect()
+        return [element.id || element.tagName, x, y + scrollY, width, height].join(" ")
+      }),
+    )
   }
 
   /** Waits until both panes show exactly `wanted`, and the state. */

@@ -9,6 +9,7 @@ import { dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 
 import { freshDirectory, removeDirectory, startServer } from "../support/server.mjs"
+import { makeCertificates } from "../support/tls.mjs"
 
 const HERE = dirname(fileURLToPath(import.meta.url))
 const LONG_POLL_MS = 500
@@ -19,9 +20,14 @@ const STOP_WITHIN_MS = 5_000
 const EXPECTED = { total: 338, passed: 332, skipped: 6, failed: 0 }
 const SKIPPED_GROUP = "Reserved subscription APIs"
 
-const MATRIX = ["local", "memory"].flatMap((durability) =>
-  [1, 4].map((shards) => ({ durability, shards, name: `${durability}/${shards}` })),
-)
+// In the clear over HTTP/1.1; then with TLS, over both versions of HTTP.
+const MATRIX = [
+  ...["local", "memory"].flatMap((durability) =>
+    [1, 4].map((shards) => ({ durability, shards, name: `${durability}/${shards}` })),
+  ),
+  { durability: "local", shards: 1, protocol: "http/1.1", name: "tls/http1" },
+  { durability: "local", shards: 4, protocol: "h2", name: "tls/http2" },
+]
 
 async function main() {
   const wanted = process.argv.slice(2)
@@ -40,11 +46,13 @@ async function main() {
 }
 
 /** Runs the suite against one configuration and says what was not as it should be. */
-async function check({ durability, shards, name }) {
+async function check({ durability, shards, protocol, name }) {
   const begun = performance.now()
-  const server = await startServer({ durability, shards, longPoll: `${LONG_POLL_MS}ms` })
+  const secrets = freshDirectory("tls")
+  const tls = protocol && makeCertificates(secrets)
+  const server = await startServer({ durability, shards, longPoll: `${LONG_POLL_MS}ms`, tls })
   try {
-    const report = await runSuite(server.url)
+    const { report, protocols } = await runSuite(server.url, tls, protocol)
     const alive = server.exit === undefined
     const stopped = await server.stop()
     const counts = count(report)
@@ -53,30 +61,34 @@ async function check({ durability, shards, name }) {
       `conformance ${name}: ${counts.total} tests, ${counts.passed} passed, ` +
         `${counts.skipped} skipped, ${counts.failed} failed, ${seconds} s`,
     )
-    const found = [...faultsOf(report, counts), ...faultsOfExit(alive, stopped)]
+    const found = [...faultsOf(report, counts), ...faultsOfProtocol(protocol, protocols), ...faultsOfExit(alive, stopped)]
     if (found.length > 0) console.error(server.log)
     return found
   } finally {
     await server.dispose()
+    removeDirectory(secrets)
   }
 }
 
-async function runSuite(url) {
+async function runSuite(url, tls, protocol) {
   const directory = freshDirectory("conformance")
   const outputFile = join(directory, "report.json")
+  const protocolsFile = join(directory, "protocols.json")
+  const secure = tls ? { NODE_EXTRA_CA_CERTS: tls.caFile, MILLRACE_PROTOCOL: protocol } : {}
   const vitest = spawn(
     process.execPath,
     [join(HERE, "node_modules", "vitest", "vitest.mjs"), "run", "--reporter=json", "--reporter=default", `--outputFile.json=${outputFile}`],
     {
       cwd: HERE,
-      env: { ...process.env, MILLRACE_URL: url, MILLRACE_LONG_POLL_MS: String(LONG_POLL_MS) },
+      env: { ...process.env, ...secure, MILLRACE_URL: url, MILLRACE_LONG_POLL_MS: String(LONG_POLL_MS), MILLRACE_PROTOCOLS_FILE: protocolsFile },
       stdio: ["ignore", "inherit", "inherit"],
     },
   )
   // Its exit code is not asked: the report says more, and a report that is missing throws.
   await new Promise((done, fail) => vitest.once("exit", done).once("error", fail))
   try {
-    return JSON.parse(readFileSync(outputFile, "utf8"))
+    const [report, protocols] = [outputFile, protocolsFile].map((file) => JSON.parse(readFileSync(file, "utf8")))
+    return { report, protocols }
   } finally {
     removeDirectory(directory)
   }
@@ -108,6 +120,13 @@ function faultsOf(report, counts) {
     .filter(({ ancestorTitles }) => !ancestorTitles.includes(SKIPPED_GROUP))
     .map((test) => `skipped: ${test.fullName}`)
   return [...miscounted, ...failed, ...strangers]
+}
+
+/** That every connection of the suite spoke what was to be tested: `null` is no TLS. */
+function faultsOfProtocol(protocol, protocols) {
+  const wanted = JSON.stringify([protocol ?? null])
+  const spoken = JSON.stringify(protocols)
+  return spoken === wanted ? [] : [`the suite spoke ${spoken}, expected ${wanted}`]
 }
 
 function faultsOfExit(alive, { code, signal, ms }) {

@@ -8,6 +8,8 @@
 
 import { spawn } from "node:child_process"
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs"
+import { get as getHttp } from "node:http"
+import { get as getHttps } from "node:https"
 import { tmpdir } from "node:os"
 import { dirname, join, resolve } from "node:path"
 import { fileURLToPath } from "node:url"
@@ -54,8 +56,9 @@ export async function until(what, probe, withinMs = 10_000) {
 
 /** A running server. Make one with `startServer`. */
 class Server {
-  constructor(process_, dataDir, ownsData) {
+  constructor(process_, dataDir, ownsData, tls) {
     this.process = process_
+    this.tls = tls
     this.dataDir = dataDir
     this.ownsData = ownsData
     this.log = ""
@@ -85,10 +88,8 @@ class Server {
       const port = this.port ?? portIn(portFile)
       if (!port) return false
       this.port = port
-      this.url = `http://127.0.0.1:${port}`
-      const answer = await fetch(`${this.url}/ready`).catch(() => undefined)
-      await answer?.arrayBuffer()
-      return answer?.status === 200
+      this.url = `${this.tls ? "https" : "http"}://127.0.0.1:${port}`
+      return (await statusOf(`${this.url}/ready`, this.tls?.ca)) === 200
     }
     await until("the server is ready", ready, READY_WITHIN_MS).catch((error) => {
       this.process.kill("SIGKILL")
@@ -119,13 +120,26 @@ class Server {
   }
 }
 
+/** The status of a GET, or undefined. A certificate is checked against `ca`. */
+function statusOf(url, ca) {
+  return new Promise((done) => {
+    const get = url.startsWith("https:") ? getHttps : getHttp
+    const request = get(url, { ca, agent: false }, (answer) => {
+      answer.resume().on("error", () => {})
+      done(answer.statusCode)
+    })
+    request.on("error", () => done(undefined))
+  })
+}
+
 /**
  * Starts the binary and waits until it is ready.
  *
  * `dataDir`: kept by the caller; without it a fresh one is made, and removed by `dispose`.
- * `port`: 0 lets the system choose. `args`: further flags. `env`: further environment.
+ * `port`: 0 lets the system choose. `args`: further flags. `env`: further environment. `tls`: what
+ * `makeCertificates` (tls.mjs) made.
  */
-export async function startServer({ dataDir, port = 0, durability = "local", shards = 1, longPoll = "500ms", args = [], env = {} } = {}) {
+export async function startServer({ dataDir, port = 0, durability = "local", shards = 1, longPoll = "500ms", args = [], env = {}, tls } = {}) {
   const ownsData = dataDir === undefined
   const data = dataDir ?? freshDirectory()
   const run = freshDirectory("run")
@@ -139,13 +153,14 @@ export async function startServer({ dataDir, port = 0, durability = "local", sha
     ["--durability", durability],
     ["--shards", String(shards)],
     ["--long-poll-timeout", longPoll],
+    tls ? ["--tls-cert", tls.cert, "--tls-key", tls.key] : [],
     args,
   ].flat()
   const child = spawn(binary(), flags, {
     env: { ...cleanEnvironment(), ...env },
     stdio: ["ignore", "pipe", "pipe"],
   })
-  const server = new Server(child, data, ownsData)
+  const server = new Server(child, data, ownsData, tls)
   // A test run that is cut short leaves no server behind.
   process.once("exit", () => child.kill("SIGKILL"))
   try {

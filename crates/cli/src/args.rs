@@ -1,9 +1,12 @@
 //! The flag table: what can be asked, its names in the environment, its help. Everything else
-//! (parsing, `--help`, `--explain-config`) is made from this.
+//! (parsing, `--help`, the config file, `--explain-config`, `--print-config`) is made from this.
+//!
+//! INVARIANT: no setting of `serve` requires or excludes another one here: what a config file says
+//! comes in as defaults, which such rules do not see. `settings.rs` judges them together.
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
+use clap::{Arg, Args, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
 
 use crate::{units, verbs::args::StreamVerb};
 
@@ -21,9 +24,17 @@ pub(crate) struct Cli {
 }
 
 /// What ends a process means; also in `docs/cli.md`.
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed or refused, or `check` found damage; 2 wrong usage; \
-    3 the data directory is in use; 4 no such stream; 5 no server can be reached; 6 the key is \
-    missing or wrong; 130 interrupted; 143 terminated.";
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    failed or refused, or `check` found damage
+  2    wrong usage, or a wrong config file
+  3    the data directory is in use
+  4    no such stream
+  5    no server can be reached, or the connection broke
+  6    the key is missing or wrong
+  130  interrupted (of `serve`, that is a good end: 0)
+  143  terminated (the same)";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -37,9 +48,34 @@ pub(crate) enum Verb {
     Stream(StreamVerb),
 }
 
+impl Verb {
+    /// Whether stdout and errors are for programs.
+    pub(crate) fn json(&self) -> bool {
+        match self {
+            Self::Serve(args) => args.json,
+            Self::Check(args) => args.directory.json,
+            Self::Dump(args) => args.directory.json,
+            Self::Stream(verb) => verb.json(),
+        }
+    }
+}
+
+/// Whether a flag of `serve` says how to serve, and may stand in a config file.
+pub(crate) fn is_setting(arg: &Arg) -> bool {
+    arg.get_env().is_some() && arg.get_id() != "config"
+}
+
 /// The flags of `serve`.
 #[derive(Args, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "a flag without a value is one"
+)]
 pub(crate) struct ServeArgs {
+    /// TOML file with any of these flags, as in `port = 4437`; a flag and the environment beat it
+    #[arg(long, env = "MILLRACE_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
     /// Address to listen on; beyond this machine only with a key, or with --no-auth
     #[arg(
         long,
@@ -151,6 +187,14 @@ pub(crate) struct ServeArgs {
         value_parser = units::duration
     )]
     pub(crate) compaction_interval: Duration,
+
+    /// Certificate chain in PEM, the server's own first: speak TLS; taken up anew when it changes
+    #[arg(long, env = "MILLRACE_TLS_CERT", value_name = "FILE")]
+    pub(crate) tls_cert: Option<PathBuf>,
+
+    /// Private key in PEM that belongs to the certificate
+    #[arg(long, env = "MILLRACE_TLS_KEY", value_name = "FILE")]
+    pub(crate) tls_key: Option<PathBuf>,
 
     /// Scheme and authority for `Location`, as in `https://streams.example`
     #[arg(long, env = "MILLRACE_PUBLIC_URL", value_name = "URL")]
@@ -268,6 +312,10 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "MILLRACE_EXIT_ON_POISON", value_parser = BoolishValueParser::new())]
     pub(crate) exit_on_poison: bool,
 
+    /// Serve all of HTTP/1.1 by the general path; for comparison and should the short one misbehave
+    #[arg(long, env = "MILLRACE_NO_SHORT_WAY", value_parser = BoolishValueParser::new())]
+    pub(crate) no_short_way: bool,
+
     /// How log lines are written to stderr; RUST_LOG chooses which
     #[arg(long, env = "MILLRACE_LOG_FORMAT", default_value = "text", value_enum)]
     pub(crate) log_format: LogFormat,
@@ -285,6 +333,14 @@ pub(crate) struct ServeArgs {
     /// Print every value, where it came from, and the bounds that follow from it; then end
     #[arg(long)]
     pub(crate) explain_config: bool,
+
+    /// Print a config file with every setting, its default and what it means; then end
+    #[arg(long, conflicts_with = "explain_config")]
+    pub(crate) print_config: bool,
+
+    /// JSON for programs: where it listens on stdout, an error on stderr, --explain-config
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -319,7 +375,7 @@ pub(crate) struct CheckArgs {
 }
 
 /// The flags of `dump`.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct DumpArgs {
     #[command(flatten)]
     pub(crate) directory: DirectoryArgs,
@@ -330,7 +386,7 @@ pub(crate) struct DumpArgs {
 }
 
 /// The flags of verbs that look at a data directory.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct DirectoryArgs {
     /// The data directory
     #[arg(
@@ -374,7 +430,7 @@ mod tests {
         for arg in serve.get_arguments() {
             let id = arg.get_id().as_str();
             assert!(arg.get_help().is_some(), "{id}");
-            if id != "explain_config" {
+            if !["explain_config", "print_config", "json"].contains(&id) {
                 let env = arg.get_env().and_then(|env| env.to_str());
                 let want = match id {
                     "cors_origins" => "MILLRACE_CORS_ORIGIN".to_owned(),
@@ -382,6 +438,24 @@ mod tests {
                 };
                 assert_eq!(env, Some(want.as_str()), "{id}");
             }
+        }
+    }
+
+    #[test]
+    fn no_setting_requires_or_excludes_another() {
+        let command = Cli::command();
+        let serve = command.find_subcommand("serve").expect("is there");
+        for arg in serve.get_arguments().filter(|arg| is_setting(arg)) {
+            let id = arg.get_id();
+            assert_eq!(serve.get_arg_conflicts_with(arg).len(), 0, "{id}");
+            let flag = format!("--{}=?", arg.get_long().expect("has one"));
+            let alone = Cli::try_parse_from(["millrace", "serve", &flag]);
+            let kind = alone.err().map(|error| error.kind());
+            assert_ne!(
+                kind,
+                Some(clap::error::ErrorKind::MissingRequiredArgument),
+                "{id}"
+            );
         }
     }
 

@@ -14,17 +14,27 @@ use millrace_store::{
 use crate::{
     args::{CheckArgs, DirectoryArgs},
     fail::{Failure, Kind},
+    signals::{LastWord, blocking_until_signal},
 };
 
 /// Checks, and prints what was found. Damage is exit code 1.
 pub(crate) fn check(args: &CheckArgs) -> Result<ExitCode, Failure> {
-    let dir = &args.directory.data_dir;
+    let directory = args.directory.clone();
+    let last_word = LastWord::new(
+        "before all was checked: nothing is known about the rest, and nothing was changed",
+        format!("millrace check --data-dir {}", directory.data_dir.display()),
+    );
+    blocking_until_signal(move || whole(&directory), args.directory.json, last_word)
+}
+
+fn whole(args: &DirectoryArgs) -> Result<ExitCode, Failure> {
+    let dir = &args.data_dir;
     let report =
         check::run(&Env::real(dir), Lock::Take).map_err(|error| Failure::of_store(&error, dir))?;
     let mut out = io::stdout().lock();
     written(
         report
-            .write(format(&args.directory), &mut out)
+            .write(format(args), &mut out)
             .and_then(|()| out.flush()),
     )?;
     if report.is_whole() {

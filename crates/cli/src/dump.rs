@@ -15,10 +15,24 @@ use crate::{
     args::{DumpArgs, Part},
     check::{format, written},
     fail::Failure,
+    signals::{LastWord, blocking_until_signal},
 };
 
 /// Prints the parts that were asked for, or all.
 pub(crate) fn dump(args: &DumpArgs) -> Result<ExitCode, Failure> {
+    let json = args.directory.json;
+    let last_word = LastWord::new(
+        "before all was printed: what was printed is right, and nothing was changed",
+        format!(
+            "millrace dump --data-dir {}",
+            args.directory.data_dir.display()
+        ),
+    );
+    let args = args.clone();
+    blocking_until_signal(move || whole(&args), json, last_word)
+}
+
+fn whole(args: &DumpArgs) -> Result<ExitCode, Failure> {
     let dir = &args.directory.data_dir;
     let env = Env::real(dir);
     let _lock = check::lock(&env).map_err(|error| Failure::of_store(&error, dir))?;

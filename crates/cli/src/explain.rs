@@ -1,12 +1,14 @@
 //! `serve --explain-config`: every value, where it came from, and what follows from it.
 
-use clap::{ArgMatches, CommandFactory as _, parser::ValueSource};
+use clap::Arg;
 use millrace_core::limits;
+use serde_json::{Value, json};
 
 use crate::{
-    args::Cli,
+    args::is_setting,
+    config::{File, Origin, Origins, serve},
     host::{self, MemorySource},
-    settings::Settings,
+    settings::{API_KEY, Settings},
     units::{show_duration, show_size},
 };
 
@@ -17,13 +19,56 @@ struct Row {
     from: String,
 }
 
-/// The text.
-pub(crate) fn explain(settings: &Settings, matches: &ArgMatches) -> String {
+impl Row {
+    fn to_json(&self) -> Value {
+        json!({ "name": self.name, "value": self.value, "from": self.from })
+    }
+}
+
+/// The text, or one JSON document.
+pub(crate) fn explain(settings: &Settings, origins: &Origins, json: bool) -> String {
+    let flags: Vec<(Row, Origin)> = flags(settings, origins);
+    let (derived, limits) = (derived(settings), limits());
+    let warning = origins.file.as_ref().and_then(File::warning);
+    if json {
+        let rows = |rows: &[Row]| rows.iter().map(Row::to_json).collect::<Vec<_>>();
+        let told = json!({
+            "flags": flags.iter().map(|(row, origin)| flag(row, origin)).collect::<Vec<_>>(),
+            "derived": rows(&derived),
+            "limits": rows(&limits),
+            "warnings": warning.as_slice(),
+        });
+        return format!("{told}\n");
+    }
     let mut text = String::new();
-    section(&mut text, "flags", &flags(settings, matches));
-    section(&mut text, "derived", &derived(settings));
-    section(&mut text, "limits", &limits());
+    let flags: Vec<Row> = flags.into_iter().map(|(row, _)| row).collect();
+    section(&mut text, "flags", &flags);
+    section(&mut text, "derived", &derived);
+    section(&mut text, "limits", &limits);
+    if let Some(warning) = warning {
+        text.push_str("warning\n  ");
+        text.push_str(&warning);
+        text.push('\n');
+    }
     text
+}
+
+/// A flag for programs: where it is from in parts, too.
+fn flag(row: &Row, origin: &Origin) -> Value {
+    let mut told = row.to_json();
+    let source = match origin {
+        Origin::Flag => json!({ "source": "flag" }),
+        Origin::Environment(name) => json!({ "source": "environment", "environment": name }),
+        Origin::File { path, line } => {
+            json!({ "source": "file", "file": path.to_string_lossy(), "line": line })
+        }
+        Origin::Default => json!({ "source": "default" }),
+    };
+    let parts = told.as_object_mut().zip(source.as_object());
+    if let Some((told, source)) = parts {
+        told.extend(source.clone());
+    }
+    told
 }
 
 fn section(text: &mut String, title: &str, rows: &[Row]) {
@@ -38,33 +83,37 @@ fn section(text: &mut String, title: &str, rows: &[Row]) {
     }
 }
 
-fn flags(settings: &Settings, matches: &ArgMatches) -> Vec<Row> {
-    let command = Cli::command();
-    let serve = command.find_subcommand("serve").expect("the verb is there");
-    let shown = serve
-        .get_arguments()
-        .filter(|arg| arg.get_id() != "explain_config");
+fn flags(settings: &Settings, origins: &Origins) -> Vec<(Row, Origin)> {
+    let serve = serve();
+    let shown = serve.get_arguments().filter(|arg| is_shown(arg));
     shown
         .map(|arg| {
             let id = arg.get_id().as_str();
-            let env = arg.get_env().and_then(|env| env.to_str());
-            let from = match matches.value_source(id) {
-                Some(ValueSource::CommandLine) => "command line".to_owned(),
-                Some(ValueSource::EnvVariable) => format!("environment, {}", env.unwrap_or("?")),
-                _ => fallback(id).to_owned(),
+            let origin = origins.of(arg);
+            let from = match &origin {
+                Origin::Flag => "flag".to_owned(),
+                Origin::Environment(name) => format!("environment, {name}"),
+                Origin::File { path, line } => format!("file, {}:{line}", path.display()),
+                Origin::Default => fallback(id, settings).to_owned(),
             };
-            Row {
+            let row = Row {
                 name: format!("--{}", arg.get_long().unwrap_or(id)),
-                value: value(id, settings, matches),
+                value: value(arg, settings, origins),
                 from,
-            }
+            };
+            (row, origin)
         })
         .collect()
 }
 
+fn is_shown(arg: &Arg) -> bool {
+    is_setting(arg) || arg.get_id() == "config"
+}
+
 /// Where the value of a flag comes from that nobody gave.
-fn fallback(id: &str) -> &'static str {
+fn fallback(id: &str, settings: &Settings) -> &'static str {
     match id {
+        "api_key" if settings.access == API_KEY => "environment, API_KEY",
         "memory_max" => match host::memory().1 {
             MemorySource::Cgroup => "default: half of the cgroup's limit",
             MemorySource::Ram => "default: half of RAM",
@@ -77,8 +126,8 @@ fn fallback(id: &str) -> &'static str {
     }
 }
 
-fn value(id: &str, settings: &Settings, matches: &ArgMatches) -> String {
-    match id {
+fn value(arg: &Arg, settings: &Settings, origins: &Origins) -> String {
+    match arg.get_id().as_str() {
         "memory_max" => show_size(settings.engine.memory_max),
         "shards" => settings.engine.shards.to_string(),
         "flush_bytes" => show_size(settings.engine.flush_bytes),
@@ -87,16 +136,12 @@ fn value(id: &str, settings: &Settings, matches: &ArgMatches) -> String {
             millrace_server::Access::Key(_) => "(hidden)".to_owned(),
             _ => "(none)".to_owned(),
         },
-        _ => given(id, matches),
+        id => match origins.written(id) {
+            Some(_) if arg.is_hide_env_values_set() => "(hidden)".to_owned(),
+            Some(written) => written,
+            None => "(none)".to_owned(),
+        },
     }
-}
-
-fn given(id: &str, matches: &ArgMatches) -> String {
-    let Some(raw) = matches.try_get_raw(id).ok().flatten() else {
-        return "(none)".to_owned();
-    };
-    let values: Vec<_> = raw.map(|value| value.to_string_lossy()).collect();
-    values.join(",")
 }
 
 fn derived(settings: &Settings) -> Vec<Row> {
@@ -112,7 +157,10 @@ fn derived(settings: &Settings) -> Vec<Row> {
         row(
             "access",
             settings.access.to_owned(),
-            "the key is compared in constant time",
+            match settings.server.access {
+                millrace_server::Access::Key(_) => "the key is compared in constant time",
+                _ => "there is no key",
+            },
         ),
         row(
             "admission bytes",
@@ -133,6 +181,11 @@ fn derived(settings: &Settings) -> Vec<Row> {
             "idle after",
             engine.idle_after,
             "then a stream leaves memory",
+        ),
+        time(
+            "certificate looked at every",
+            times.certificates,
+            "with TLS; a new one is taken up when two looks agree",
         ),
         time("drain", times.drain, "four fifths of --shutdown-timeout"),
         time("event stream", times.sse, "then the client reconnects"),

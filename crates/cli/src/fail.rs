@@ -82,6 +82,18 @@ impl Failure {
         self
     }
 
+    /// Says where what is wrong stands.
+    pub(crate) fn at(mut self, place: impl fmt::Display) -> Self {
+        self.what = format!("{place}: {}", self.what);
+        self
+    }
+
+    /// The first flag that it is about, without dashes.
+    pub(crate) fn flag(&self) -> Option<&str> {
+        let mut words = self.what.split_whitespace();
+        words.find_map(|word| word.strip_prefix("--"))
+    }
+
     pub(crate) fn kind(&self) -> Kind {
         self.kind
     }
@@ -90,8 +102,27 @@ impl Failure {
         self.kind.exit()
     }
 
+    /// Tells it on stderr, to a program or to a person; the exit code.
+    pub(crate) fn tell(&self, json: bool) -> ExitCode {
+        if json {
+            let _ = writeln!(io::stderr(), "{}", self.to_json());
+        } else {
+            self.print();
+        }
+        self.code()
+    }
+
+    /// From a command line that cannot be understood, for a program.
+    pub(crate) fn of_words(error: &clap::Error) -> Self {
+        let text = error.render().to_string();
+        let what = text.split("\n\n").next().unwrap_or_default();
+        let what = what.trim().trim_start_matches("error: ");
+        let help = "run the same with --help instead of --json";
+        Self::usage(what.split_whitespace().collect::<Vec<_>>().join(" ")).help(help)
+    }
+
     /// For people, on stderr; in colour on a terminal.
-    pub(crate) fn print(&self) {
+    fn print(&self) {
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let text = self.to_string();
         let text = if io::stderr().is_terminal() && !plain {
@@ -105,7 +136,7 @@ impl Failure {
     }
 
     /// For programs.
-    pub(crate) fn to_json(&self) -> String {
+    fn to_json(&self) -> String {
         serde_json::json!({
             "error": {
                 "code": self.refusal,

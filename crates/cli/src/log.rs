@@ -14,6 +14,8 @@ pub(crate) fn start(format: LogFormat) {
         .from_env_lossy();
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // Told on stderr too, with a panic when nobody reads that either.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).init(),

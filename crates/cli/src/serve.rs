@@ -5,50 +5,63 @@ use std::{
     net::SocketAddr,
     path::Path,
     process::ExitCode,
-    task::{Context, Waker},
     time::Duration,
 };
 
-use clap::ArgMatches;
 use millrace_engine::Durability;
 use millrace_env::{Disk as _, Env, FileExt as _, OpenMode, RealDisk, sleep, timeout};
-use millrace_server::{Access, Server, Setup, Stopped};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use millrace_server::{Access, Server, Setup, Stopped, Tls};
+use serde_json::json;
 
 use crate::{
     args::ServeArgs,
-    explain::explain,
+    check::written,
+    config::{File, Origins, example},
+    explain,
     fail::Failure,
     log,
     settings::{Settings, Surroundings},
+    signals::Signals,
     units::show_size,
+    verbs::shell_word,
 };
 
 /// Serves until a signal.
-pub(crate) fn serve(args: &ServeArgs, matches: &ArgMatches) -> Result<ExitCode, Failure> {
-    let settings = Settings::new(args, &Surroundings::real())?;
+pub(crate) fn serve(args: &ServeArgs, origins: &Origins) -> Result<ExitCode, Failure> {
+    if args.print_config {
+        return print(&example());
+    }
+    let settings = Settings::new(args, &Surroundings::real());
+    let settings = settings.map_err(|failure| origins.blame(failure))?;
     if args.explain_config {
-        let mut out = io::stdout().lock();
-        crate::check::written(out.write_all(explain(&settings, matches).as_bytes()))?;
-        return Ok(ExitCode::SUCCESS);
+        return print(&explain::explain(&settings, origins, args.json));
     }
     log::start(settings.log_format);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::failed(format!("no event loop: {error}")))?;
-    runtime.block_on(run(settings))?;
+    if let Some(warning) = origins.file.as_ref().and_then(File::warning) {
+        tracing::warn!("{warning}");
+    }
+    runtime.block_on(run(settings, args.json))?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn run(settings: Settings) -> Result<(), Failure> {
+fn print(text: &str) -> Result<ExitCode, Failure> {
+    let mut out = io::stdout().lock();
+    written(out.write_all(text.as_bytes()).and_then(|()| out.flush()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn run(settings: Settings, json: bool) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     warn(&settings);
     let mut server = start(&settings)?;
-    announce(&settings, server.address())?;
+    announce(&settings, server.address(), json)?;
     tokio::select! {
         biased;
-        () = signals.next() => return stop(server, &settings, signals).await,
+        _ = signals.next() => return stop(server, &settings, signals).await,
         opened = server.opened() => {
             opened.map_err(|error| Failure::of_open(&error, &settings.data_dir))?;
         }
@@ -56,7 +69,7 @@ async fn run(settings: Settings) -> Result<(), Failure> {
     tracing::info!(address = %server.address(), "ready");
     let poisoned = tokio::select! {
         biased;
-        () = signals.next() => None,
+        _ = signals.next() => None,
         problems = server.poisoned() => Some(problems.join("; ")),
     };
     if let Some(problems) = &poisoned {
@@ -104,7 +117,7 @@ fn start(settings: &Settings) -> Result<Server, Failure> {
 }
 
 /// Says where it listens: one line for programs on stdout, the port file, lines to copy on stderr.
-fn announce(settings: &Settings, address: SocketAddr) -> Result<(), Failure> {
+fn announce(settings: &Settings, address: SocketAddr, json: bool) -> Result<(), Failure> {
     if let Some(file) = &settings.port_file {
         write_port(file, address.port()).map_err(|error| {
             Failure::failed(format!("cannot write {}: {error}", file.display()))
@@ -112,10 +125,16 @@ fn announce(settings: &Settings, address: SocketAddr) -> Result<(), Failure> {
         })?;
     }
     let mut out = io::stdout().lock();
+    let scheme = scheme(settings);
+    let line = if json {
+        json!({ "url": format!("{scheme}://{address}"), "port": address.port() }).to_string()
+    } else {
+        format!("listening on {scheme}://{address}")
+    };
     // Nobody may be listening to stdout; that is no reason not to serve.
-    let _ = writeln!(out, "listening on http://{address}").and_then(|()| out.flush());
-    if settings.log_format == crate::args::LogFormat::Text {
-        eprint!("{}", welcome(settings, address));
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    if settings.log_format == crate::args::LogFormat::Text && !json {
+        let _ = write!(io::stderr(), "{}", welcome(settings, address));
     }
     Ok(())
 }
@@ -132,6 +151,28 @@ fn write_port(file: &Path, port: u16) -> io::Result<()> {
     disk.rename(fresh, Path::new(name))
 }
 
+fn scheme(settings: &Settings) -> &'static str {
+    if settings.server.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    }
+}
+
+/// The server as a command would name it, and what curl needs to trust it. A public URL is trusted
+/// by who it is for; a bare address is nobody's name, unless the certificate itself says so.
+fn outside(settings: &Settings, address: SocketAddr) -> (String, String) {
+    let files = settings.server.tls.as_ref().map(Tls::files);
+    match (&settings.server.public_url, files) {
+        (Some(url), Some(_)) => (url.clone(), String::new()),
+        (None, Some(files)) => {
+            let cert = shell_word(&files.cert.to_string_lossy());
+            (format!("https://{address}"), format!(" --cacert {cert}"))
+        }
+        (_, None) => (format!("http://{address}"), String::new()),
+    }
+}
+
 fn welcome(settings: &Settings, address: SocketAddr) -> String {
     let engine = &settings.engine;
     let durability = match engine.durability {
@@ -142,7 +183,9 @@ fn welcome(settings: &Settings, address: SocketAddr) -> String {
         Access::Key(_) => " -H \"Authorization: Bearer $API_KEY\"",
         _ => "",
     };
-    let stream = format!("http://{address}/v1/stream/hello");
+    let (origin, trust) = outside(settings, address);
+    let stream = format!("{origin}/v1/stream/hello");
+    let key = format!("{trust}{key}");
     let json = "-H 'Content-Type: application/json'";
     format!(
         "\n  data        {data}\n  durability  {durability}\n  shards      {shards}\n  \
@@ -190,36 +233,4 @@ async fn stop(server: Server, settings: &Settings, mut signals: Signals) -> Resu
         }
     }
     Ok(())
-}
-
-/// What asks the process to end.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self, Failure> {
-        let listen =
-            |kind| signal(kind).map_err(|error| Failure::failed(format!("no signals: {error}")));
-        Ok(Self {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-        })
-    }
-
-    /// What came and was not asked for yet is as if it had not come.
-    fn forget(&mut self) {
-        let mut context = Context::from_waker(Waker::noop());
-        while self.terminate.poll_recv(&mut context).is_ready() {}
-        while self.interrupt.poll_recv(&mut context).is_ready() {}
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            biased;
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }

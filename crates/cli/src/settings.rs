@@ -1,13 +1,14 @@
 //! From flags to configurations: everything is looked at together, and what makes no sense refuses
 //! the start (T100).
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use http::HeaderValue;
 use millrace_core::limits::APPEND_BYTES_CEILING;
 use millrace_engine::{Durability, Options};
+use millrace_env::RealDisk;
 use millrace_server::{
-    Access, ApiKey, Config, Origins, Times,
+    Access, ApiKey, Config, Origins, Times, Tls, TlsFiles,
     config::{API_KEY_BYTES_MIN, HEADER_BYTES_CEILING},
 };
 
@@ -24,6 +25,9 @@ const DESCRIPTORS_KEPT: u64 = 1024;
 const CONNECTIONS_MIN: u64 = 64;
 /// The most: a semaphore counts on, but no machine has more.
 const CONNECTIONS_CEILING: u64 = 1 << 24;
+
+/// What access rests on when it rests on the environment's `API_KEY`.
+pub(crate) const API_KEY: &str = "the key of API_KEY";
 
 /// Everything that `serve` needs to know.
 #[derive(Debug)]
@@ -81,11 +85,13 @@ impl Settings {
                 Duration::from_mins(10),
             )?,
             public_url: args.public_url.as_deref().map(public_url).transpose()?,
+            tls: tls(args)?,
             origins: origins(&args.cors_origins)?,
             access,
             connections_max: connections_max(args, around)?,
             connections_per_address_max: connections_per_address_max(args)?,
             header_bytes_max: header_bytes_max(args)?,
+            short_way: !args.no_short_way,
             times: times(args)?,
         };
         Ok(Self {
@@ -207,8 +213,8 @@ fn is_open_on_purpose(args: &ServeArgs) -> bool {
 fn access(args: &ServeArgs, around: &Surroundings) -> Result<(Access, &'static str), Failure> {
     let open = is_open_on_purpose(args);
     let (key, how) = match (&args.api_key, &around.api_key) {
-        (Some(key), _) => (Some(key), "the key of --api-key or MILLRACE_API_KEY"),
-        (None, Some(key)) if !open => (Some(key), "the key of API_KEY"),
+        (Some(key), _) => (Some(key), "the key of --api-key"),
+        (None, Some(key)) if !open => (Some(key), API_KEY),
         _ => (None, "everyone who can connect"),
     };
     if open && (key.is_some() || auth(args) == Some(AuthStrategy::ApiKey)) {
@@ -228,6 +234,30 @@ fn access(args: &ServeArgs, around: &Surroundings) -> Result<(Access, &'static s
         )
     })?;
     Ok((Access::Key(key), how))
+}
+
+/// Certificate and key, read and found to belong together.
+fn tls(args: &ServeArgs) -> Result<Option<Tls>, Failure> {
+    let files = match (&args.tls_cert, &args.tls_key) {
+        (None, None) => return Ok(None),
+        (Some(cert), Some(key)) => TlsFiles {
+            cert: cert.clone(),
+            key: key.clone(),
+        },
+        (Some(_), None) => {
+            return Err(Failure::usage("--tls-cert without --tls-key")
+                .help("name the certificate's private key with --tls-key (or MILLRACE_TLS_KEY)"));
+        }
+        (None, Some(_)) => {
+            return Err(Failure::usage("--tls-key without --tls-cert")
+                .help("name the key's certificate with --tls-cert (or MILLRACE_TLS_CERT)"));
+        }
+    };
+    let disk = Arc::new(RealDisk::new(""));
+    Tls::load(disk, files).map(Some).map_err(|fault| {
+        Failure::usage(fault)
+            .help("set --tls-cert to the chain and --tls-key to its key, both in PEM")
+    })
 }
 
 /// As asked, but never more than there are descriptors for.

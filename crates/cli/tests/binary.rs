@@ -305,7 +305,7 @@ fn explain_config_tells_every_value_and_where_it_is_from() {
             .unwrap_or_else(|| panic!("{start}: {said}"))
             .to_owned()
     };
-    assert!(line("--port ").ends_with("command line"));
+    assert!(line("--port ").ends_with("flag"));
     assert!(line("--memory-max").contains("512MiB"));
     assert!(line("--memory-max").ends_with("environment, MILLRACE_MEMORY_MAX"));
     assert!(line("--host").ends_with("default"));

@@ -22,10 +22,13 @@ use crate::{
     patience::{Patience, Tries},
     stream::Stream,
     transport::{Transport, innermost},
+    trust::Trust,
 };
 
 /// For the head of an answer to anything that does not wait on purpose.
 const ANSWER_WITHIN: Duration = Duration::from_mins(1);
+/// For the answer of `/ready`, which waits for nothing.
+const READY_WITHIN: Duration = Duration::from_secs(5);
 /// For each further piece of a body.
 const PIECE_WITHIN: Duration = Duration::from_mins(1);
 /// BOUND: the largest page a server can be told to send is below this.
@@ -108,6 +111,14 @@ pub struct Row {
     pub created_at: String,
 }
 
+/// What `/ready` answers.
+#[derive(Deserialize)]
+struct Readiness {
+    ready: bool,
+    #[serde(default)]
+    reasons: Vec<String>,
+}
+
 impl Ask {
     pub(crate) fn new(method: Method, target: String, repeat: Repeat) -> Self {
         Self {
@@ -123,8 +134,13 @@ impl Ask {
 
 impl Client {
     /// A client of the server at `base_url`, as in `http://127.0.0.1:4437`; `token` is shown as
-    /// `Authorization: Bearer`.
+    /// `Authorization: Bearer`. With `https`, whom this system trusts is trusted.
     pub fn new(base_url: &str, token: Option<&str>) -> Result<Self, Error> {
+        Self::trusting(base_url, token, &Trust::System)
+    }
+
+    /// The same, with a choice of whom to trust with `https`.
+    pub fn trusting(base_url: &str, token: Option<&str>, trust: &Trust) -> Result<Self, Error> {
         let (origin, prefix) = base(base_url)?;
         let authorization = match token {
             None => None,
@@ -137,7 +153,7 @@ impl Client {
             }
         };
         let shared = Shared {
-            transport: Transport::new(origin),
+            transport: Transport::new(origin, trust)?,
             prefix,
             authorization,
             rng: Rng::from_os(),
@@ -201,6 +217,22 @@ impl Client {
         let next = answer.headers.get(STREAM_LIST_NEXT);
         let next = next.and_then(|next| next.to_str().ok()).map(str::to_owned);
         Ok(Listing { rows, next })
+    }
+
+    /// Why the server takes no work at this moment, as `/ready` says it; nothing when it does. Asks
+    /// once, without the patience of everything else: whoever asks wants to know about this moment.
+    pub async fn unready(&self) -> Result<Vec<String>, Error> {
+        let mut ask = Ask::new(Method::GET, "/ready".to_owned(), Repeat::Freely);
+        ask.within = READY_WITHIN;
+        let request = self.request(&ask)?;
+        let response = self.shared.transport.send(request, ask.within).await?;
+        let (parts, body) = response.into_parts();
+        let body = self.collect(body).await?;
+        match serde_json::from_slice(&body) {
+            Ok(Readiness { ready: true, .. }) => Ok(Vec::new()),
+            Ok(Readiness { reasons, .. }) if !reasons.is_empty() => Ok(reasons),
+            _ => Err(self.answer(format!("/ready brought {}", parts.status))),
+        }
     }
 
     /// Sends until there is an answer or patience ends, and reads it whole.
@@ -345,11 +377,10 @@ fn base(url: &str) -> Result<(String, String), Error> {
     let uri: Uri = url
         .parse()
         .map_err(|_| wrong("write it as in http://127.0.0.1:4437"))?;
-    match uri.scheme_str() {
-        Some("http") => {}
-        Some("https") => return Err(wrong("TLS is not built in yet; use http://")),
-        _ => return Err(wrong("it begins with http://")),
-    }
+    let scheme = match uri.scheme_str() {
+        Some(scheme @ ("http" | "https")) => scheme,
+        _ => return Err(wrong("it begins with http:// or https://")),
+    };
     let authority = uri.authority().ok_or_else(|| wrong("it names no host"))?;
     if authority.as_str().contains('@') {
         return Err(wrong("give the key as the token, not in the URL"));
@@ -358,7 +389,7 @@ fn base(url: &str) -> Result<(String, String), Error> {
         return Err(wrong("it has no query"));
     }
     let prefix = uri.path().trim_end_matches('/').to_owned();
-    Ok((format!("http://{authority}"), prefix))
+    Ok((format!("{scheme}://{authority}"), prefix))
 }
 
 #[cfg(test)]
@@ -371,6 +402,7 @@ mod tests {
         let pair = |a: &str, b: &str| Some((a.to_owned(), b.to_owned()));
         assert_eq!(parts("http://h:1"), pair("http://h:1", ""));
         assert_eq!(parts("http://h:1/"), pair("http://h:1", ""));
+        assert_eq!(parts("https://h/"), pair("https://h", ""));
         assert_eq!(parts("http://[::1]:1/a/b/"), pair("http://[::1]:1", "/a/b"));
     }
 
@@ -379,7 +411,6 @@ mod tests {
         for url in [
             "",
             "h:1",
-            "https://h",
             "ftp://h",
             "http://",
             "http://u:p@h",

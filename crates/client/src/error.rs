@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, StatusCode, header};
 use millrace_wire::{Code, headers};
 use serde::Deserialize;
 
-use crate::offset::Offset;
+use crate::{offset::Offset, trust::TlsTrouble};
 
 /// A request that brought no success.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -22,6 +22,16 @@ pub enum Error {
         origin: String,
         /// What the system says.
         reason: String,
+    },
+    /// A server is there, and there can be no secure connection to it: it saw nothing of the request.
+    #[error("no secure connection to {origin}: {reason}")]
+    Tls {
+        /// Scheme and authority.
+        origin: String,
+        /// What TLS says.
+        reason: String,
+        /// The same, for programs.
+        trouble: TlsTrouble,
     },
     /// The connection broke, or nothing came in time: whether the request was carried out is
     /// unknown.
@@ -51,7 +61,7 @@ impl Error {
         match self {
             Self::Connect { .. } | Self::Broken { .. } => true,
             Self::Refused(refused) => refused.is_retryable(),
-            Self::Setup(_) | Self::Answer { .. } => false,
+            Self::Setup(_) | Self::Tls { .. } | Self::Answer { .. } => false,
         }
     }
 
@@ -59,7 +69,7 @@ impl Error {
     /// twice can be sent again.
     pub fn changed_nothing(&self) -> bool {
         match self {
-            Self::Connect { .. } | Self::Setup(_) => true,
+            Self::Connect { .. } | Self::Tls { .. } | Self::Setup(_) => true,
             Self::Refused(refused) => {
                 refused.status.is_client_error()
                     || matches!(refused.code(), Some(Code::Unavailable | Code::StorageFull))

@@ -12,9 +12,8 @@
 //!
 //! Layout: `client.rs` (the server, the listing), `stream.rs` (the verbs of one stream), `reader.rs`,
 //! `follower.rs`, `events.rs` (server-sent events, decoded), `producer.rs`, `batch.rs`, `page.rs`,
-//! `patience.rs` (when and how often to try again), `transport.rs` (connections), `error.rs`.
-//!
-//! Not here: TLS. `transport.rs` is the seam for it; until then `https` is refused by name.
+//! `patience.rs` (when and how often to try again), `transport.rs` (connections), `trust.rs`
+//! (TLS), `error.rs`.
 
 pub mod batch;
 mod client;
@@ -28,6 +27,7 @@ mod producer;
 mod reader;
 mod stream;
 mod transport;
+mod trust;
 
 pub use batch::{Batch, JsonBatcher};
 pub use client::{Client, Listing, Row};
@@ -40,3 +40,4 @@ pub use patience::Patience;
 pub use producer::{Produced, Producer};
 pub use reader::Reader;
 pub use stream::{Appended, CreateOptions, Created, ForkAt, Head, Stream};
+pub use trust::{TlsTrouble, Trust};

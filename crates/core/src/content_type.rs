@@ -30,15 +30,20 @@ impl ContentType {
     /// parameters, or too long.
     pub fn new(text: &str) -> Option<Self> {
         let text = text.trim();
-        let visible = text
-            .bytes()
-            .all(|b| (0x20..0x7f).contains(&b) || b == b'\t');
-        if text.len() > CONTENT_TYPE_BYTES_MAX || !visible {
+        if text.len() > CONTENT_TYPE_BYTES_MAX {
             return None;
         }
-        let (main, sub) = essence(text).split_once('/')?;
-        let token = |part: &str| !part.is_empty() && part.bytes().all(is_token_byte);
-        (token(main) && token(sub)).then(|| Self(text.into()))
+        let visible = |byte: u8| (0x20..0x7f).contains(&byte) || byte == b'\t';
+        let is_token =
+            |part: &[u8]| !part.is_empty() && part.iter().all(|b| TOKEN[usize::from(*b)]);
+        let (essence, parameters) = match text.bytes().position(|byte| byte == b';') {
+            Some(at) => text.split_at(at),
+            None => (text, ""),
+        };
+        let essence = essence.trim().as_bytes();
+        let slash = essence.iter().position(|byte| *byte == b'/')?;
+        let tokens = is_token(&essence[..slash]) && is_token(&essence[slash + 1..]);
+        (tokens && parameters.bytes().all(visible)).then(|| Self(text.into()))
     }
 
     /// The text as sent.
@@ -67,7 +72,8 @@ impl Default for ContentType {
 
 impl PartialEq for ContentType {
     fn eq(&self, other: &Self) -> bool {
-        essence(&self.0).eq_ignore_ascii_case(essence(&other.0))
+        // Clients mostly repeat what they created a stream with.
+        self.0 == other.0 || essence(&self.0).eq_ignore_ascii_case(essence(&other.0))
     }
 }
 
@@ -83,10 +89,22 @@ fn essence(text: &str) -> &str {
     text.split(';').next().unwrap_or_default().trim()
 }
 
-/// RFC 9110 section 5.6.2.
-fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
+/// Which bytes a token may hold: RFC 9110 section 5.6.2.
+const TOKEN: [bool; 256] = {
+    let mut is_token = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        is_token[byte as usize] = byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let marks = b"!#$%&'*+-.^_`|~";
+    let mut at = 0;
+    while at < marks.len() {
+        is_token[marks[at] as usize] = true;
+        at += 1;
+    }
+    is_token
+};
 
 #[cfg(test)]
 mod tests {

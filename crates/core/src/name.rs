@@ -40,16 +40,17 @@ impl StreamName {
         if text.len() > STREAM_NAME_BYTES_MAX {
             return Err(NameFault::TooLong);
         }
-        if text.chars().any(char::is_control) {
+        // ASCII is told by its bytes; only other texts are decoded for it.
+        let control = text.bytes().any(|byte| byte.is_ascii_control())
+            || !text.is_ascii() && text.chars().any(char::is_control);
+        if control {
             return Err(NameFault::Control);
         }
-        if text
-            .split('/')
-            .any(|segment| matches!(segment, "" | "." | ".."))
-        {
+        let mut segments = text.as_bytes().split(|byte| *byte == b'/');
+        if segments.any(|segment| matches!(segment, b"" | b"." | b"..")) {
             return Err(NameFault::Segment);
         }
-        if text.split('/').next() == Some("__ds") {
+        if text == "__ds" || text.starts_with("__ds/") {
             return Err(NameFault::Reserved);
         }
         Ok(Self(text.into()))

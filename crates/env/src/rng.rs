@@ -1,7 +1,10 @@
 //! Random numbers, from the system or from a seed.
 #![allow(clippy::disallowed_methods, reason = "this is the door")]
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    sync::{Mutex, PoisonError},
+};
 
 use rand::{Rng as _, RngExt as _, SeedableRng, rngs::StdRng};
 
@@ -11,8 +14,11 @@ pub struct Rng(Mutex<StdRng>);
 
 impl Rng {
     /// Seeded by the operating system.
+    ///
+    /// By way of the standard library, which asks the kernel itself. `rand` asks the C library, and
+    /// where that is linked statically it opens `/dev/random` instead and panics where there is none.
     pub fn from_os() -> Self {
-        Self::from_seed(rand::rng().next_u64())
+        Self::from_seed(RandomState::new().hash_one(()))
     }
 
     /// The same numbers for the same seed.

@@ -128,13 +128,25 @@ impl Access {
     /// Who shows these headers.
     pub(crate) fn identify(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
         let known = match self {
-            Self::Open => Some(Caller::Master),
-            Self::Key(key) => bearer(headers)
-                .filter(|shown| key.is(shown))
-                .map(|_| Caller::Master),
             Self::Policy(policy) => policy.identify(headers).map(Caller::Principal),
+            _ => self.master(
+                headers
+                    .get(header::AUTHORIZATION)
+                    .map(HeaderValue::as_bytes),
+            ),
         };
         known.ok_or_else(|| HttpFault::Unauthorized.into())
+    }
+
+    /// Whoever shows this `Authorization`, where it allows everything; what a policy knows, only
+    /// [`Self::identify`] tells.
+    pub(crate) fn master(&self, shown: Option<&[u8]>) -> Option<Caller> {
+        let is_master = match self {
+            Self::Open => true,
+            Self::Key(key) => shown.and_then(token).is_some_and(|shown| key.is(shown)),
+            Self::Policy(_) => false,
+        };
+        is_master.then_some(Caller::Master)
     }
 
     /// Whether what is answered to one must not be kept for another.
@@ -178,9 +190,12 @@ impl Grant {
 
 /// The token of `Authorization: Bearer <token>`, whatever the case of the scheme.
 pub fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    token(headers.get(header::AUTHORIZATION)?.as_bytes())
+}
+
+fn token(authorization: &[u8]) -> Option<&[u8]> {
     const SCHEME: &[u8] = b"bearer ";
-    let shown: &HeaderValue = headers.get(header::AUTHORIZATION)?;
-    let (scheme, token) = shown.as_bytes().split_at_checked(SCHEME.len())?;
+    let (scheme, token) = authorization.split_at_checked(SCHEME.len())?;
     scheme
         .eq_ignore_ascii_case(SCHEME)
         .then(|| token.trim_ascii())

@@ -93,7 +93,13 @@ impl App {
         if let Some(id) = headers.get(REQUEST_ID).filter(fit) {
             return id.clone();
         }
+        HeaderValue::from_bytes(&self.new_request_id()).expect("hexadecimal digits")
+    }
+
+    /// A new id.
+    pub(crate) fn new_request_id(&self) -> [u8; 16] {
         let number = self.process | self.requests.fetch_add(1, Ordering::Relaxed) & 0xFFFF_FFFF;
-        HeaderValue::try_from(format!("{number:016x}")).expect("hexadecimal digits")
+        let digit = |shift: usize| b"0123456789abcdef"[(number >> (4 * shift) & 0xF) as usize];
+        std::array::from_fn(|at| digit(15 - at))
     }
 }

@@ -6,6 +6,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use http::HeaderValue;
 
 use crate::access::Policy;
+use crate::tls::Tls;
 
 /// A server's configuration.
 #[derive(Clone, Debug)]
@@ -15,6 +16,8 @@ pub struct Config {
     /// What stands before the path in `Location`: scheme and authority, without a slash at its end.
     /// Without it, the request's own `Host` is used.
     pub public_url: Option<String>,
+    /// TLS, for all connections; without it HTTP is spoken in the clear.
+    pub tls: Option<Tls>,
     /// Which pages of other origins may see answers.
     pub origins: Origins,
     /// Who may use the streams.
@@ -25,11 +28,15 @@ pub struct Config {
     pub connections_per_address_max: Option<usize>,
     /// The most bytes of a request's line and headers, from 8 KiB to [`HEADER_BYTES_CEILING`].
     pub header_bytes_max: usize,
+    /// Whether plain requests of HTTP/1.1 are answered without hyper (see `lane`). The answers are the
+    /// same; without it they cost more.
+    pub short_way: bool,
     /// How long things may take.
     pub times: Times,
 }
 
-/// The most headers of a request.
+/// The most headers of a request: hyper's default. Asked for by number they would be counted on the
+/// heap, twice a request.
 pub const HEADERS_MAX: usize = 100;
 /// The most that [`Config::header_bytes_max`] may be: what a connection buffers.
 pub const HEADER_BYTES_CEILING: usize = 128 << 10;
@@ -37,7 +44,8 @@ pub const HEADER_BYTES_CEILING: usize = 128 << 10;
 /// How long things may take. BOUND: nothing that a client can leave hanging is without one.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
-    /// From the first byte of a request to the end of its headers.
+    /// From the first byte of a request to the end of its headers; and from the first byte of a
+    /// connection to that of its first request, a TLS handshake in between included.
     pub head: Duration,
     /// A connection without a request.
     pub idle: Duration,
@@ -55,6 +63,8 @@ pub struct Times {
     pub sse: Duration,
     /// How far the ends of event streams that began together are spread, either way.
     pub sse_jitter: Duration,
+    /// Between two looks at the certificate's files.
+    pub certificates: Duration,
     /// From the request to stop until connections that are still open are cut.
     pub drain: Duration,
 }
@@ -64,12 +74,14 @@ impl Default for Config {
         Self {
             long_poll_timeout: Duration::from_secs(20),
             public_url: None,
+            tls: None,
             origins: Origins::Any,
             access: Access::Open,
             connections_max: 100_000,
             connections_per_address_max: None,
             // A name of 1,024 bytes may take three times that in a path.
             header_bytes_max: 64 << 10,
+            short_way: true,
             times: Times::default(),
         }
     }
@@ -87,6 +99,7 @@ impl Default for Times {
             keep_alive: Duration::from_secs(15),
             sse: Duration::from_mins(1),
             sse_jitter: Duration::from_secs(5),
+            certificates: Duration::from_secs(2),
             drain: Duration::from_secs(4),
         }
     }

@@ -12,7 +12,7 @@ use tokio::{
     task::{JoinSet, LocalSet},
 };
 
-use crate::{app::App, conn::Protocol, refusals::Peer, router::Router};
+use crate::{app::App, conn::Protocol, lane::Lane, refusals::Peer, router::Router};
 
 /// How long to wait when connections cannot be accepted: out of descriptors, mostly.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -58,6 +58,7 @@ pub(crate) async fn serve<L: Listener>(listener: L, app: Arc<App>, signals: Sign
     let Signals { draining, drained } = signals;
     let protocol = Rc::new(Protocol::new(&app.config));
     let router = Router::new(Arc::clone(&app));
+    let lane = app.config.short_way.then(|| Lane::new(Arc::clone(&app)));
     let conns = RefCell::new(JoinSet::new());
     let accept = async {
         loop {
@@ -66,7 +67,16 @@ pub(crate) async fn serve<L: Listener>(listener: L, app: Arc<App>, signals: Sign
                     let peer = Peer::new(peer, Arc::clone(&app.refusals));
                     let (protocol, router) = (Rc::clone(&protocol), Rc::clone(&router));
                     let draining = draining.clone();
-                    let serve = async move { protocol.serve(conn, peer, router, draining).await };
+                    let lane = lane.clone();
+                    let serve = async move {
+                        let Some(lane) = lane else {
+                            return protocol.serve(conn, peer, router, draining).await;
+                        };
+                        if let Some(conn) = lane.serve(conn, peer.clone(), draining.clone()).await {
+                            // Boxed, because most connections never come here.
+                            Box::pin(protocol.serve(conn, peer, router, draining)).await;
+                        }
+                    };
                     let mut conns = conns.borrow_mut();
                     conns.spawn_local(serve);
                     // What ended meanwhile is let go of.

@@ -3,7 +3,8 @@
 //! [`Server::start`] takes a bound socket, an [`millrace_env::Env`], the engine's options and a
 //! [`Config`], and serves until [`Server::stop`].
 //!
-//! Threads: `millrace-front` accepts and answers `/health` and `/ready` (`front.rs`);
+//! Threads: `millrace-front` accepts, makes TLS handshakes (`tls`) and answers `/health` and `/ready`
+//! (`front`);
 //! `millrace-0`, `millrace-1`, … each own an event loop, connections and one shard (`core.rs`);
 //! recovery has a thread of its own (`server.rs`).
 //!
@@ -28,11 +29,14 @@ mod core;
 mod front;
 mod handlers;
 mod held;
+mod lane;
 pub mod refusals;
 mod router;
 mod server;
+pub mod tls;
 
 pub use access::{Action, Decision, Policy, Principal, Target};
 pub use config::{Access, ApiKey, Config, Origins, Times};
 pub use refusals::{Refusals, Refused};
 pub use server::{Server, Setup, Stopped, listen};
+pub use tls::{Tls, TlsFault, TlsFiles};

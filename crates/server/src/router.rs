@@ -80,7 +80,7 @@ impl Service for Router {
 }
 
 /// Answers one request, whatever happens on the way.
-async fn answer<B>(app: &Arc<App>, request: Request<B>) -> Answer
+pub(crate) async fn answer<B>(app: &Arc<App>, request: Request<B>) -> Answer
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -97,7 +97,17 @@ where
     };
     finish(app, &head.headers, &mut answer, id.clone());
     let took = app.env.clock.mono().saturating_sub(start);
-    log(&head, &answer, &id, took);
+    log(&head.method, head.uri.path(), &answer, &id, took);
+    answer
+}
+
+/// The answer to a request without headers of interest that was refused before it came here.
+pub(crate) fn refused(app: &App, method: &Method, path: &str, problem: &Problem) -> Answer {
+    app.refusals.add_answer(problem.code);
+    let id = app.request_id(&HeaderMap::new());
+    let mut answer = answer::problem(problem);
+    finish(app, &HeaderMap::new(), &mut answer, id.clone());
+    log(method, path, &answer, &id, std::time::Duration::ZERO);
     answer
 }
 
@@ -163,7 +173,7 @@ fn not_allowed(allow: &'static str) -> Problem {
 }
 
 /// What every answer carries.
-fn finish(app: &App, request: &HeaderMap, answer: &mut Answer, id: HeaderValue) {
+pub(crate) fn finish(app: &App, request: &HeaderMap, answer: &mut Answer, id: HeaderValue) {
     let headers = answer.headers_mut();
     cors::add_security(headers);
     if let Some(origin) = app.config.origins.allowed(request.get(header::ORIGIN)) {
@@ -175,8 +185,8 @@ fn finish(app: &App, request: &HeaderMap, answer: &mut Answer, id: HeaderValue) 
     headers.insert(REQUEST_ID, id);
 }
 
-fn log(head: &Parts, answer: &Answer, id: &HeaderValue, took: std::time::Duration) {
-    let (method, path, status) = (&head.method, head.uri.path(), answer.status().as_u16());
+fn log(method: &Method, path: &str, answer: &Answer, id: &HeaderValue, took: std::time::Duration) {
+    let status = answer.status().as_u16();
     let id = id.to_str().unwrap_or_default();
     // Whoever asks `/ready` wants to hear "no" too.
     if answer.status().is_server_error() && path != READY {
@@ -188,10 +198,10 @@ fn log(head: &Parts, answer: &Answer, id: &HeaderValue, took: std::time::Duratio
 
 /// A request's future panicked. The panic itself was told by the panic hook.
 #[derive(Debug)]
-struct Panicked;
+pub(crate) struct Panicked;
 
 /// Runs `future`; a panic in it ends it alone, not the connection and not the core.
-async fn unwinding<F: Future>(future: F) -> Result<F::Output, Panicked> {
+pub(crate) async fn unwinding<F: Future>(future: F) -> Result<F::Output, Panicked> {
     let mut future = pin!(future);
     std::future::poll_fn(move |cx| {
         // What a request shares with others is behind locks that keep it whole.

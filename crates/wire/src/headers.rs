@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use millrace_core::{
     Append, Body, ContentType, CreateSpec, ForkAnchor, ForkRequest, Lifetime, ProducerClaim,
     ProducerId, Timestamp,
@@ -106,7 +106,7 @@ impl CreateHead {
 
 impl AppendHead {
     /// Reads the headers of a POST.
-    pub fn parse(headers: &HeaderMap) -> Result<Self, BadRequest> {
+    pub fn parse(headers: &impl Fields) -> Result<Self, BadRequest> {
         Ok(Self {
             content_type: content_type(headers),
             seq: stream_seq(headers)?,
@@ -138,24 +138,57 @@ impl AppendHead {
     }
 }
 
+/// The header fields of a request, however they are kept: parsed into a map, or as they lie in a
+/// connection's buffer.
+pub trait Fields {
+    /// The value of a field that has one.
+    fn find(&self, name: &HeaderName) -> Found<'_>;
+}
+
+/// What there is of a field that should come once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found<'a> {
+    /// It did not come.
+    Nothing,
+    /// It came once.
+    Value(&'a [u8]),
+    /// It came more than once.
+    Repeated,
+}
+
+impl<'a> Found<'a> {
+    /// What the values of a field come to.
+    pub fn of(mut values: impl Iterator<Item = &'a [u8]>) -> Self {
+        match (values.next(), values.next()) {
+            (None, _) => Self::Nothing,
+            (Some(value), None) => Self::Value(value),
+            (Some(_), Some(_)) => Self::Repeated,
+        }
+    }
+}
+
+impl Fields for HeaderMap {
+    fn find(&self, name: &HeaderName) -> Found<'_> {
+        Found::of(self.get_all(name).iter().map(HeaderValue::as_bytes))
+    }
+}
+
 /// The one value of a header, as text; `shown` is its name in messages.
 pub(crate) fn single_text<'a>(
-    headers: &'a HeaderMap,
+    headers: &'a impl Fields,
     name: &HeaderName,
     shown: &'static str,
 ) -> Result<Option<&'a str>, BadRequest> {
-    let mut values = headers.get_all(name).iter();
-    let Some(value) = values.next() else {
-        return Ok(None);
+    let value = match headers.find(name) {
+        Found::Nothing => return Ok(None),
+        Found::Value(value) => value,
+        Found::Repeated => return Err(BadRequest::RepeatedHeader(shown)),
     };
-    if values.next().is_some() {
-        return Err(BadRequest::RepeatedHeader(shown));
-    }
-    let text = std::str::from_utf8(value.as_bytes()).map_err(|_| BadRequest::HeaderText(shown))?;
+    let text = std::str::from_utf8(value).map_err(|_| BadRequest::HeaderText(shown))?;
     Ok(Some(text.trim_matches([' ', '\t'])))
 }
 
-fn content_type(headers: &HeaderMap) -> Result<Option<ContentType>, BadRequest> {
+fn content_type(headers: &impl Fields) -> Result<Option<ContentType>, BadRequest> {
     match single_text(headers, &header::CONTENT_TYPE, "Content-Type")? {
         None => Ok(None),
         Some(text) => ContentType::new(text)
@@ -165,12 +198,12 @@ fn content_type(headers: &HeaderMap) -> Result<Option<ContentType>, BadRequest> 
 }
 
 /// PROTOCOL 4.1: anything but `true` is as if the header were absent.
-fn closes(headers: &HeaderMap) -> Result<bool, BadRequest> {
+fn closes(headers: &impl Fields) -> Result<bool, BadRequest> {
     let text = single_text(headers, &STREAM_CLOSED, "Stream-Closed")?;
     Ok(text.is_some_and(|text| text.eq_ignore_ascii_case("true")))
 }
 
-fn lifetime(headers: &HeaderMap) -> Result<Lifetime, BadRequest> {
+fn lifetime(headers: &impl Fields) -> Result<Lifetime, BadRequest> {
     let ttl = single_text(headers, &STREAM_TTL, "Stream-TTL")?;
     let expires_at = single_text(headers, &STREAM_EXPIRES_AT, "Stream-Expires-At")?;
     match (ttl, expires_at) {
@@ -198,7 +231,7 @@ fn timestamp(text: &str) -> Option<Timestamp> {
     Some(Timestamp(u64::try_from(millis).unwrap_or(0)))
 }
 
-fn fork(headers: &HeaderMap) -> Result<Option<ForkRequest>, BadRequest> {
+fn fork(headers: &impl Fields) -> Result<Option<ForkRequest>, BadRequest> {
     let source = single_text(headers, &STREAM_FORKED_FROM, "Stream-Forked-From")?;
     let offset = single_text(headers, &STREAM_FORK_OFFSET, "Stream-Fork-Offset")?;
     let sub_offset = single_text(headers, &STREAM_FORK_SUB_OFFSET, "Stream-Fork-Sub-Offset")?;
@@ -233,7 +266,7 @@ fn fork(headers: &HeaderMap) -> Result<Option<ForkRequest>, BadRequest> {
     }))
 }
 
-fn stream_seq(headers: &HeaderMap) -> Result<Option<Arc<str>>, BadRequest> {
+fn stream_seq(headers: &impl Fields) -> Result<Option<Arc<str>>, BadRequest> {
     match single_text(headers, &STREAM_SEQ, "Stream-Seq")? {
         None => Ok(None),
         Some(text) if (1..=STREAM_SEQ_BYTES_MAX).contains(&text.len()) => Ok(Some(text.into())),
@@ -241,7 +274,7 @@ fn stream_seq(headers: &HeaderMap) -> Result<Option<Arc<str>>, BadRequest> {
     }
 }
 
-fn producer(headers: &HeaderMap) -> Result<Option<ProducerClaim>, BadRequest> {
+fn producer(headers: &impl Fields) -> Result<Option<ProducerClaim>, BadRequest> {
     const ID: &str = "Producer-Id";
     const EPOCH: &str = "Producer-Epoch";
     const SEQ: &str = "Producer-Seq";

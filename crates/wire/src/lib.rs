@@ -31,7 +31,7 @@ pub mod refused;
 pub mod sse;
 
 pub use body::frame;
-pub use headers::{AppendHead, CreateHead};
+pub use headers::{AppendHead, CreateHead, Fields, Found};
 pub use offset::{OffsetArg, Token};
 pub use problem::{Code, Problem};
 pub use query::{ListQuery, Live, ReadQuery};

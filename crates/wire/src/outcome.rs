@@ -3,7 +3,7 @@
 //! Not here: refusals ([`crate::problem`]), security and cross-origin headers ([`crate::cors`]),
 //! `Content-Length` (the server knows the body).
 
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use millrace_core::{
     ContentKind, ContentType, Lifetime, Offset, StreamName, Timestamp,
     stream::{Outcome, decide::Summary},
@@ -51,48 +51,78 @@ pub fn post(outcome: &Outcome, brought_bytes: bool) -> Reply {
     reply(outcome, brought_bytes)
 }
 
+/// The same answer without a map: `put` gets the headers one by one. For who writes them to a socket
+/// at once.
+pub fn post_with(
+    outcome: &Outcome,
+    brought_bytes: bool,
+    put: impl FnMut(HeaderName, HeaderValue),
+) -> StatusCode {
+    if let Some((summary, producer)) = appended_parts(outcome) {
+        appended(summary, producer, put);
+    }
+    status(outcome, brought_bytes)
+}
+
 /// Answers DELETE.
 pub fn delete(outcome: &Outcome) -> Reply {
     reply(outcome, false)
 }
 
 fn reply(outcome: &Outcome, brought_bytes: bool) -> Reply {
-    let (status, headers) = match outcome {
-        Outcome::Created(summary) => (StatusCode::CREATED, described(summary)),
-        Outcome::Exists(summary) => (StatusCode::OK, described(summary)),
-        Outcome::Appended { summary, producer } => {
-            let status = match producer {
-                Some(_) if brought_bytes => StatusCode::OK,
-                _ => StatusCode::NO_CONTENT,
-            };
-            (status, appended(summary, *producer))
-        }
-        Outcome::Duplicate { summary, producer } => {
-            (StatusCode::NO_CONTENT, appended(summary, Some(*producer)))
-        }
-        Outcome::AlreadyClosed(summary) => (StatusCode::NO_CONTENT, appended(summary, None)),
-        Outcome::Deleted | Outcome::Done => (StatusCode::NO_CONTENT, HeaderMap::new()),
-    };
-    Reply { status, headers }
-}
-
-fn described(summary: &Summary) -> HeaderMap {
-    let mut headers = appended(summary, None);
-    headers.insert(header::CONTENT_TYPE, content_type(&summary.content_type));
-    headers
-}
-
-fn appended(summary: &Summary, producer: Option<(u64, u64)>) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    headers.insert(STREAM_NEXT_OFFSET, Token::new(summary.tail).into());
+    if let Some((summary, producer)) = appended_parts(outcome) {
+        appended(summary, producer, |name, value| {
+            headers.insert(name, value);
+        });
+    }
+    if let Outcome::Created(summary) | Outcome::Exists(summary) = outcome {
+        headers.insert(header::CONTENT_TYPE, content_type(&summary.content_type));
+    }
+    Reply {
+        status: status(outcome, brought_bytes),
+        headers,
+    }
+}
+
+fn status(outcome: &Outcome, brought_bytes: bool) -> StatusCode {
+    match outcome {
+        Outcome::Created(_) => StatusCode::CREATED,
+        Outcome::Exists(_) => StatusCode::OK,
+        Outcome::Appended { producer, .. } if producer.is_some() && brought_bytes => StatusCode::OK,
+        Outcome::Appended { .. }
+        | Outcome::Duplicate { .. }
+        | Outcome::AlreadyClosed(_)
+        | Outcome::Deleted
+        | Outcome::Done => StatusCode::NO_CONTENT,
+    }
+}
+
+/// What an outcome says of the stream's end and of a producer.
+fn appended_parts(outcome: &Outcome) -> Option<(&Summary, Option<(u64, u64)>)> {
+    match outcome {
+        Outcome::Created(summary) | Outcome::Exists(summary) | Outcome::AlreadyClosed(summary) => {
+            Some((summary, None))
+        }
+        Outcome::Appended { summary, producer } => Some((summary, *producer)),
+        Outcome::Duplicate { summary, producer } => Some((summary, Some(*producer))),
+        Outcome::Deleted | Outcome::Done => None,
+    }
+}
+
+fn appended(
+    summary: &Summary,
+    producer: Option<(u64, u64)>,
+    mut put: impl FnMut(HeaderName, HeaderValue),
+) {
+    put(STREAM_NEXT_OFFSET, Token::new(summary.tail).into());
     if summary.closed {
-        headers.insert(STREAM_CLOSED, TRUE);
+        put(STREAM_CLOSED, TRUE);
     }
     if let Some((epoch, seq)) = producer {
-        headers.insert(PRODUCER_EPOCH, epoch.into());
-        headers.insert(PRODUCER_SEQ, seq.into());
+        put(PRODUCER_EPOCH, epoch.into());
+        put(PRODUCER_SEQ, seq.into());
     }
-    headers
 }
 
 /// What HEAD says of a stream.

@@ -106,6 +106,8 @@ codes! {
         "send an offset this server returned, `-1` or `now`";
     OffsetNotABoundary 400 "offset-not-a-boundary" "Offset inside a message"
         "send an offset this server returned for this stream";
+    TlsRequired 400 "tls-required" "Plain HTTP to a port that speaks TLS"
+        "use `https://`; this port speaks TLS";
     BodyBroken 400 "body-broken" "Body broke off"
         "send the request again";
     Unauthorized 401 "unauthorized" "Unauthorized"
@@ -376,6 +378,7 @@ impl From<&HttpFault> for Problem {
             HttpFault::BodyTooLarge { .. } => Code::BodyTooLarge,
             HttpFault::BodyBroken => Code::BodyBroken,
             HttpFault::BodyTimeout => Code::BodyTimeout,
+            HttpFault::TlsRequired => Code::TlsRequired,
             HttpFault::Unauthorized => Code::Unauthorized,
             HttpFault::Forbidden { .. } => Code::Forbidden,
             HttpFault::NotReady { .. } => Code::Unavailable,

@@ -156,6 +156,9 @@ pub enum HttpFault {
     /// The body did not come in time.
     #[error("the body did not arrive in time; nothing was appended, send it again")]
     BodyTimeout,
+    /// Plain HTTP where TLS is spoken.
+    #[error("use `https://`; this port speaks TLS")]
+    TlsRequired,
     /// No credentials, or wrong ones.
     #[error("send the API key as `Authorization: Bearer <key>`")]
     Unauthorized,

@@ -10,14 +10,14 @@ use std::{
 const ANSWER_WITHIN: Duration = Duration::from_mins(1);
 
 /// A connection that is kept open.
-pub(crate) struct Connection {
+pub struct Connection {
     socket: BufReader<TcpStream>,
     waiting: Vec<u8>,
 }
 
 impl Connection {
     /// Connects.
-    pub(crate) fn open(address: SocketAddr) -> io::Result<Self> {
+    pub fn open(address: SocketAddr) -> io::Result<Self> {
         let socket = TcpStream::connect(address)?;
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(ANSWER_WITHIN))?;
@@ -28,7 +28,7 @@ impl Connection {
     }
 
     /// Adds a PUT or POST to a stream to what goes out with the next [`Self::send`].
-    pub(crate) fn write(&mut self, method: &str, name: &str, body: &[u8]) {
+    pub fn write(&mut self, method: &str, name: &str, body: &[u8]) {
         self.waiting.extend_from_slice(method.as_bytes());
         self.waiting.extend_from_slice(b" /v1/stream/");
         self.waiting.extend_from_slice(name.as_bytes());
@@ -41,14 +41,14 @@ impl Connection {
     }
 
     /// Sends what waits.
-    pub(crate) fn send(&mut self) -> io::Result<()> {
+    pub fn send(&mut self) -> io::Result<()> {
         self.socket.get_mut().write_all(&self.waiting)?;
         self.waiting.clear();
         Ok(())
     }
 
     /// Takes one answer: its status and its body.
-    pub(crate) fn answer(&mut self) -> io::Result<(u16, Vec<u8>)> {
+    pub fn answer(&mut self) -> io::Result<(u16, Vec<u8>)> {
         let first = self.line()?;
         let status = first.split(' ').nth(1).and_then(|text| text.parse().ok());
         let status = status.ok_or_else(|| malformed(&first))?;
@@ -69,7 +69,7 @@ impl Connection {
     }
 
     /// One GET, to its end.
-    pub(crate) fn get(&mut self, path: &str) -> io::Result<(u16, Vec<u8>)> {
+    pub fn get(&mut self, path: &str) -> io::Result<(u16, Vec<u8>)> {
         let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
         self.waiting.extend_from_slice(request.as_bytes());
         self.send()?;

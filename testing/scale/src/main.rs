@@ -2,8 +2,8 @@
 //! created, what they take in memory once they are idle, and how soon a cold start serves, after a
 //! clean stop and after `kill -9`.
 //!
-//! Layout: [`settings`], [`server`] (the process), [`load`] (creating), [`http`] (a small client),
-//! [`probe`] (`/proc`, the page cache), [`run`] (the order of things), [`report`] (the figures).
+//! Layout: [`settings`], [`server`] (the process), [`load`] (creating), `http` (a small client),
+//! `probe` (`/proc`, the page cache; these two are the library), [`run`] (the order of things), [`report`] (the figures).
 //!
 //! Not here: latency under load and throughput beside other servers; whether what is read is right
 //! (`testing/kill`).
@@ -12,15 +12,15 @@
     reason = "this is a client of the real binary: real clocks, threads and sockets"
 )]
 
-mod http;
 mod load;
-mod probe;
 mod report;
 mod run;
 mod server;
 mod settings;
 
 use std::process::ExitCode;
+
+use millrace_scale::{http, probe};
 
 use crate::{report::Figures, settings::Settings};
 

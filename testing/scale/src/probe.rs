@@ -1,24 +1,27 @@
 //! What the system says of a process and of files.
 
-use std::{fs, io, path::Path};
+use std::{fs, io, path::Path, time::Duration};
 
 use rustix::fs::{Advice, fadvise};
 
+/// The unit of `/proc/PID/stat`, the same on every Linux that there is.
+const TICKS_PER_SECOND: u32 = 100;
+
 /// A process's use of memory and descriptors at a moment.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Usage {
+pub struct Usage {
     /// Anonymous memory that is resident, in bytes.
-    pub(crate) anon: u64,
+    pub anon: u64,
     /// All that is resident, in bytes.
-    pub(crate) resident: u64,
+    pub resident: u64,
     /// The most that ever was, in bytes.
-    pub(crate) peak: u64,
+    pub peak: u64,
     /// Open descriptors.
-    pub(crate) descriptors: u64,
+    pub descriptors: u64,
 }
 
 /// Looks at a process.
-pub(crate) fn usage(pid: u32) -> Result<Usage, String> {
+pub fn usage(pid: u32) -> Result<Usage, String> {
     let read = || -> io::Result<Usage> {
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
         let descriptors = fs::read_dir(format!("/proc/{pid}/fd"))?.count() as u64;
@@ -32,6 +35,17 @@ pub(crate) fn usage(pid: u32) -> Result<Usage, String> {
     read().map_err(|error| format!("/proc/{pid}: {error}"))
 }
 
+/// The processor time that a process has used, all its threads together.
+pub fn processor_time(pid: u32) -> Result<Duration, String> {
+    let path = format!("/proc/{pid}/stat");
+    let stat = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
+    // The name, in parentheses, may hold blanks; user and system time are fields 14 and 15.
+    let fields = stat.rsplit(')').next().unwrap_or_default();
+    let ticks = fields.split_whitespace().skip(11).take(2);
+    let ticks: u64 = ticks.filter_map(|field| field.parse::<u64>().ok()).sum();
+    Ok(Duration::from_secs(1) * u32::try_from(ticks).unwrap_or(u32::MAX) / TICKS_PER_SECOND)
+}
+
 /// A field of `/proc/PID/status`, which counts in kibibytes; 0 where the system does not tell.
 fn field(status: &str, name: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix(name));
@@ -40,7 +54,7 @@ fn field(status: &str, name: &str) -> u64 {
 }
 
 /// Lets the page cache forget the files below `dir`, as far as this process may.
-pub(crate) fn drop_cache(dir: &Path) -> io::Result<()> {
+pub fn drop_cache(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
@@ -56,12 +70,12 @@ pub(crate) fn drop_cache(dir: &Path) -> io::Result<()> {
 }
 
 /// Lets the page cache forget everything, directories and inodes too; whether this process may.
-pub(crate) fn drop_all_caches() -> bool {
+pub fn drop_all_caches() -> bool {
     fs::write("/proc/sys/vm/drop_caches", "3").is_ok()
 }
 
 /// How many bytes the files below `dir` take.
-pub(crate) fn disk_bytes(dir: &Path) -> io::Result<u64> {
+pub fn disk_bytes(dir: &Path) -> io::Result<u64> {
     use std::os::unix::fs::MetadataExt;
     let mut bytes = 0;
     for entry in fs::read_dir(dir)? {

@@ -7,8 +7,10 @@
 use std::{process::ExitCode, time::Duration};
 
 use bytes::Bytes;
-use millrace_client::{Batch, ContentKind, ContentType, Error, Offset, Produced, Producer, Stream};
-use millrace_env::timeout;
+use millrace_client::{
+    Batch, ContentKind, ContentType, Error, Head, Offset, Produced, Producer, Stream,
+};
+use millrace_env::{tasks, timeout};
 use serde_json::json;
 
 use super::{
@@ -17,9 +19,11 @@ use super::{
     input::{self, Batches, Cut, Flush, Framing, Source},
     manage,
     progress::Progress,
-    tail::Signals,
 };
-use crate::fail::{Failure, Kind};
+use crate::{
+    fail::{Failure, Kind},
+    signals::{LastWord, Signals},
+};
 
 /// How long a request that is under way may take after a signal.
 const LAST_ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -29,26 +33,51 @@ pub(crate) async fn append(args: &AppendArgs) -> Result<ExitCode, Failure> {
     let mut signals = Signals::new()?;
     let place = Place::new(&args.server)?;
     let stream = place.stream(&args.name);
-    let head = stream.head().await;
-    let head = head.map_err(|error| place.failure(&error, Some(&args.name)))?;
-    let cut = cut(args, &head.content_type)?;
-    let (source, total) = source(args)?;
+    let ready = tokio::select! {
+        biased;
+        kind = signals.next() => {
+            let help = "run the same command again";
+            let word = LastWord::new("before anything was appended", help);
+            return Ok(word.say(args.server.talk.json, kind));
+        }
+        ready = ready(args, &place, &stream) => ready?,
+    };
+    let cut = cut(args, &ready.head.content_type)?;
     let mut run = Run {
         args,
         place: &place,
-        to: To::new(args, &stream, &head.content_type),
+        to: To::new(args, &stream, &ready.head.content_type),
         counts: Counts::default(),
-        next_offset: head.next_offset,
-        progress: Progress::new(total, args.server.talk),
+        next_offset: ready.head.next_offset,
+        in_doubt: false,
+        progress: Progress::new(ready.total, args.server.talk),
     };
-    let batches = input::batches(source, cut)?;
+    let batches = input::batches(ready.source, cut)?;
     let done = run.all(batches, &mut signals).await;
     run.progress.end();
     match done {
         Ok(()) => run.finish().await,
-        Err(Stop::Signal(kind)) => Ok(run.interrupted(kind)),
+        Err(Stop::Signal(kind)) => Ok(run.last_word().say(args.server.talk.json, kind)),
         Err(Stop::Failed(failure)) => Err(run.explain(failure)),
     }
+}
+
+/// What an append begins with.
+struct Ready {
+    head: Head,
+    source: Source,
+    total: Option<u64>,
+}
+
+async fn ready(args: &AppendArgs, place: &Place, stream: &Stream) -> Result<Ready, Failure> {
+    let head = stream.head().await;
+    let head = head.map_err(|error| place.failure(&error, Some(&args.name)))?;
+    let (source, total) = source(args).await?;
+    Ok(Ready {
+        head,
+        source,
+        total,
+    })
 }
 
 fn cut(args: &AppendArgs, content_type: &ContentType) -> Result<Cut, Failure> {
@@ -77,9 +106,13 @@ fn cut(args: &AppendArgs, content_type: &ContentType) -> Result<Cut, Failure> {
     })
 }
 
-fn source(args: &AppendArgs) -> Result<(Source, Option<u64>), Failure> {
+async fn source(args: &AppendArgs) -> Result<(Source, Option<u64>), Failure> {
     match (&args.data, &args.file) {
-        (_, Some(path)) => input::file(path),
+        (_, Some(path)) => {
+            let path = path.clone();
+            // A pipe with a name waits for its writer.
+            tasks::blocking(move || input::file(&path)).await
+        }
         (Some(text), None) if text != "-" => {
             Ok((Source::Text(text.clone()), Some(text.len() as u64)))
         }
@@ -147,6 +180,8 @@ struct Run<'a> {
     to: To<'a>,
     counts: Counts,
     next_offset: Offset,
+    /// Whether a batch was sent and its answer not heard.
+    in_doubt: bool,
     progress: Progress,
 }
 
@@ -196,7 +231,7 @@ impl Run<'_> {
                     self.place.failure(&error, Some(&self.args.name)),
                 ));
             }
-            (Some(Err(_)) | None, _) => {}
+            (Some(Err(_)) | None, _) => self.in_doubt = true,
         }
         self.progress.add(input_bytes);
         match signal {
@@ -282,11 +317,14 @@ impl Run<'_> {
         let Counts {
             messages, batches, ..
         } = self.counts;
-        if batches == 0 {
-            return failure;
-        }
-        let failure = failure.after(format!("after {messages} messages in {batches} batches"));
-        if failure.kind() == Kind::Unreachable {
+        let is_exact = matches!(self.to, To::Producer(_));
+        let has_begun = batches > 0;
+        let failure = if has_begun {
+            failure.after(format!("after {messages} messages in {batches} batches"))
+        } else {
+            failure
+        };
+        if failure.kind() == Kind::Unreachable && (has_begun || is_exact) {
             failure.help(self.how_to_go_on())
         } else {
             failure
@@ -304,26 +342,35 @@ impl Run<'_> {
         }
     }
 
-    fn interrupted(&self, kind: Kind) -> ExitCode {
+    fn last_word(&self) -> LastWord {
         let Counts {
-            messages, batches, ..
+            messages,
+            batches,
+            batches_before,
+            ..
         } = self.counts;
-        if self.args.server.talk.json {
-            let told = json!({
-                "interrupted": true,
-                "messages": messages,
-                "batches": batches,
-                "next_offset": self.next_offset.as_str(),
-                "help": self.how_to_go_on(),
-            });
-            eprintln!("{told}");
-        } else {
-            eprintln!(
-                "interrupted after {messages} messages in {batches} batches, at offset {}\nhelp: {}",
-                self.next_offset,
-                self.how_to_go_on()
-            );
+        let before = match batches_before {
+            0 => String::new(),
+            _ => format!("; {batches_before} batches were there already"),
+        };
+        let mut what = format!(
+            "after {messages} messages in {batches} batches, at offset {}{before}",
+            self.next_offset
+        );
+        if self.in_doubt {
+            what.push_str("; whether the batch under way was appended is not known");
         }
-        kind.exit()
+        let help = match (&self.to, self.in_doubt) {
+            (To::Plain(..), false) => {
+                "the rest of the input was not sent; --producer makes it safe to run a command again"
+            }
+            _ => self.how_to_go_on(),
+        };
+        LastWord::new(what, help)
+            .fact("messages", messages)
+            .fact("batches", batches)
+            .fact("batches_already_there", batches_before)
+            .fact("in_doubt", self.in_doubt)
+            .fact("next_offset", self.next_offset.as_str())
     }
 }

@@ -29,6 +29,10 @@ pub(crate) enum StreamVerb {
     Rm(RmArgs),
     /// List streams
     Ls(LsArgs),
+    /// Ask whether a server takes work, as a health check does
+    Ready(ReadyArgs),
+    /// Put load on a server, verify what it kept, and print how fast it was
+    Bench(BenchArgs),
     /// Explain an offset; asks no server
     Offset(OffsetArgs),
     /// Print completions for a shell
@@ -57,6 +61,10 @@ pub(crate) struct ServerArgs {
         value_name = "KEY"
     )]
     pub(crate) token: Option<String>,
+
+    /// Certificates in PEM to trust with https, and no others [default: the system's]
+    #[arg(long, env = "MILLRACE_CA_CERT", value_name = "FILE")]
+    pub(crate) ca_cert: Option<PathBuf>,
 
     #[command(flatten)]
     pub(crate) talk: TalkArgs,
@@ -303,6 +311,96 @@ pub(crate) struct LsArgs {
     pub(crate) server: ServerArgs,
 }
 
+/// The flags of `ready`.
+#[derive(Args, Debug)]
+pub(crate) struct ReadyArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// The flags of `bench`. What is left out depends on the kind.
+#[derive(Args, Debug)]
+pub(crate) struct BenchArgs {
+    /// What to do
+    #[arg(value_enum, value_name = "KIND", default_value = "append")]
+    pub(crate) kind: BenchKind,
+
+    /// Connections that send requests; `sse` and `long-poll` have one writer beside their subscribers
+    #[arg(long, short, value_name = "NUMBER", default_value_t = 16)]
+    pub(crate) connections: usize,
+
+    /// Streams that they spread over [default: 1]; for `create`, how many are made [default: as many as can be]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) streams: Option<usize>,
+
+    /// Bytes of a message [default: 128; 1KiB where messages are read]
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    pub(crate) size: Option<u64>,
+
+    /// Messages of one request, `json` only
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    pub(crate) batch: usize,
+
+    /// Requests a second, each measured from when it was due [default: the next when one is answered]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) rate: Option<f64>,
+
+    /// Live readers
+    #[arg(long, value_name = "NUMBER", default_value_t = 100)]
+    pub(crate) subscribers: usize,
+
+    /// What `catch-up` and `sse-replay` find there
+    #[arg(long, value_name = "SIZE", default_value = "128MiB", value_parser = units::size)]
+    pub(crate) prefill: u64,
+
+    /// How long is measured
+    #[arg(long, short, value_name = "TIME", default_value = "10s", value_parser = units::duration)]
+    pub(crate) duration: std::time::Duration,
+
+    /// How long the same runs unmeasured before
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = units::duration)]
+    pub(crate) warmup: std::time::Duration,
+
+    /// The most streams that are read back and verified at the end
+    #[arg(long, value_name = "NUMBER", default_value_t = 1000)]
+    pub(crate) verify: usize,
+
+    /// Leave the streams there
+    #[arg(long)]
+    pub(crate) keep: bool,
+
+    /// The path under which the server has its streams
+    #[arg(long, value_name = "PATH", default_value = "/v1/stream")]
+    pub(crate) path: String,
+
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchKind {
+    /// Appends of one message of bytes
+    Append,
+    /// Appends of a JSON document, or of an array of --batch documents
+    Json,
+    /// Creations of streams
+    Create,
+    /// Reads of the last message of a stream
+    Read,
+    /// Reads at the tail, where there is nothing
+    Tail,
+    /// HEAD
+    Head,
+    /// Reads of a whole stream of --prefill
+    CatchUp,
+    /// --subscribers of one stream by server-sent events, and a writer
+    Sse,
+    /// --subscribers that read a stream of --prefill by server-sent events, once
+    SseReplay,
+    /// --subscribers of one stream by long-polls, and a writer
+    LongPoll,
+}
+
 /// The flags of `offset`.
 #[derive(Args, Debug)]
 pub(crate) struct OffsetArgs {
@@ -320,6 +418,9 @@ pub(crate) struct CompletionsArgs {
     /// The shell
     #[arg(value_enum, value_name = "SHELL")]
     pub(crate) shell: clap_complete::Shell,
+
+    #[command(flatten)]
+    pub(crate) talk: TalkArgs,
 }
 
 /// The flags of `man`.
@@ -328,6 +429,9 @@ pub(crate) struct ManArgs {
     /// One verb [default: the page of all]
     #[arg(value_name = "VERB")]
     pub(crate) verb: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) talk: TalkArgs,
 }
 
 fn stream_name(text: &str) -> Result<StreamName, String> {

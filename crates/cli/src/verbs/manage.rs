@@ -1,4 +1,4 @@
-//! `millrace create`, `head`, `close` and `rm`.
+//! `millrace create`, `head` and `close`.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -7,13 +7,10 @@ use serde_json::{Value, json};
 
 use super::{
     Place,
-    args::{CreateArgs, LifetimeArgs, NameArgs, RmArgs, TalkArgs},
-    out::{self, Written},
+    args::{CreateArgs, LifetimeArgs, NameArgs, TalkArgs},
+    out,
 };
-use crate::{
-    fail::{Failure, Kind},
-    units::show_duration,
-};
+use crate::{fail::Failure, units::show_duration};
 
 /// Creates a stream; prints its next offset.
 pub(crate) async fn create(args: &CreateArgs) -> Result<ExitCode, Failure> {
@@ -80,40 +77,6 @@ pub(crate) async fn close(args: &NameArgs) -> Result<ExitCode, Failure> {
     });
     args.server.talk.say(format!("closed {}", args.name));
     tell(args.server.talk, &told, closed.next_offset.as_str()).await
-}
-
-/// Deletes streams, one after the other; the first failure ends it.
-pub(crate) async fn rm(args: &RmArgs) -> Result<ExitCode, Failure> {
-    let place = Place::new(&args.server)?;
-    let talk = args.server.talk;
-    for name in &args.names {
-        let deleted = match place.stream(name).delete().await {
-            Ok(()) => true,
-            Err(error) => {
-                let failure = place.failure(&error, Some(name));
-                if !(args.missing_ok && failure.kind() == Kind::NotFound) {
-                    let failure = if failure.kind() == Kind::NotFound {
-                        failure
-                            .help("look for it with `millrace ls`; --missing-ok takes it as done")
-                    } else {
-                        failure
-                    };
-                    return Err(failure);
-                }
-                false
-            }
-        };
-        let told = json!({ "name": name.as_str(), "deleted": deleted });
-        if talk.json && out::document(&told).await? == Written::BrokenPipe {
-            return Ok(ExitCode::SUCCESS);
-        }
-        talk.say(if deleted {
-            format!("deleted {name}")
-        } else {
-            format!("{name} was not there")
-        });
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// The options that say how long.

@@ -1,13 +1,14 @@
 //! The verbs that speak to a server, and those that explain. Each: parse (clap did), ask, print.
 //!
 //! Layout: `args.rs` (flags), `place.rs` (the server, and what its refusals mean for a person),
-//! `out.rs` (stdout and stderr), `page.rs` (how pages are printed), `input.rs` (from input to
+//! `so_far.rs` (how far printing came), `out.rs` (stdout and stderr), `page.rs` (how pages are printed), `input.rs` (from input to
 //! batches), `progress.rs`, and one file for each verb.
 //!
 //! Data goes to stdout, talk to stderr. `docs/cli.md` says what each prints and every exit code.
 
 mod append;
 pub(crate) mod args;
+mod bench;
 mod explain;
 mod fork;
 mod input;
@@ -18,81 +19,119 @@ mod page;
 mod place;
 mod progress;
 mod read;
+mod ready;
+mod remove;
+mod so_far;
 mod table;
 mod tail;
 
 use std::process::ExitCode;
 
+pub(crate) use self::place::shell_word;
 use self::{
-    args::{StreamVerb, TalkArgs},
+    args::{ServerArgs, StreamVerb, TalkArgs},
     place::Place,
 };
-use crate::fail::Failure;
+use crate::{
+    fail::Failure,
+    signals::{LastWord, event_loop, until_signal},
+};
 
-/// Does what a verb asks. A failure is told as `--json` wants it.
+/// Does what a verb asks.
 pub(crate) fn run(verb: &StreamVerb) -> Result<ExitCode, Failure> {
-    let done = match talk(verb) {
-        None => return explain_or_make(verb),
-        Some(_) => ask(verb),
+    let runtime = match verb {
+        StreamVerb::Bench(args) => return bench::bench(args),
+        StreamVerb::Offset(args) => return explain::offset(args),
+        StreamVerb::Completions(args) => return table::completions(args),
+        StreamVerb::Man(args) => return table::man(args),
+        _ => event_loop()?,
     };
-    match done {
-        Err(failure) if talk(verb).is_some_and(|talk| talk.json) => {
-            eprintln!("{}", failure.to_json());
-            Ok(failure.code())
-        }
-        done => done,
-    }
-}
-
-fn explain_or_make(verb: &StreamVerb) -> Result<ExitCode, Failure> {
-    match verb {
-        StreamVerb::Completions(args) => table::completions(args),
-        StreamVerb::Man(args) => table::man(args),
-        _ => unreachable!("every other verb talks"),
-    }
-}
-
-fn ask(verb: &StreamVerb) -> Result<ExitCode, Failure> {
-    if let StreamVerb::Offset(args) = verb {
-        return explain::offset(args);
-    }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::failed(format!("no event loop: {error}")))?;
-    let done = runtime.block_on(async {
-        match verb {
-            StreamVerb::Create(args) => manage::create(args).await,
-            StreamVerb::Append(args) => append::append(args).await,
-            StreamVerb::Read(args) => read::read(args).await,
-            StreamVerb::Tail(args) => tail::tail(args).await,
-            StreamVerb::Head(args) => manage::head(args).await,
-            StreamVerb::Close(args) => manage::close(args).await,
-            StreamVerb::Fork(args) => fork::fork(args).await,
-            StreamVerb::Rm(args) => manage::rm(args).await,
-            StreamVerb::Ls(args) => list::ls(args).await,
-            StreamVerb::Offset(_) | StreamVerb::Completions(_) | StreamVerb::Man(_) => {
-                unreachable!("needs no server")
-            }
-        }
-    });
+    let done = runtime.block_on(ask(verb));
     // A write to a pipe that nobody reads may hang on a helper thread; it ends with the process.
     runtime.shutdown_background();
     done
 }
 
-fn talk(verb: &StreamVerb) -> Option<TalkArgs> {
-    let server = match verb {
-        StreamVerb::Create(args) => &args.server,
-        StreamVerb::Append(args) => &args.server,
-        StreamVerb::Read(args) => &args.server,
-        StreamVerb::Tail(args) => &args.server,
-        StreamVerb::Head(args) | StreamVerb::Close(args) => &args.server,
-        StreamVerb::Fork(args) => &args.server,
-        StreamVerb::Rm(args) => &args.server,
-        StreamVerb::Ls(args) => &args.server,
-        StreamVerb::Offset(args) => return Some(args.talk),
-        StreamVerb::Completions(_) | StreamVerb::Man(_) => return None,
-    };
-    Some(server.talk)
+/// `append`, `read` and `tail` hear signals themselves: they know how far they came.
+async fn ask(verb: &StreamVerb) -> Result<ExitCode, Failure> {
+    let json = verb.json();
+    match verb {
+        StreamVerb::Append(args) => append::append(args).await,
+        StreamVerb::Read(args) => read::read(args).await,
+        StreamVerb::Tail(args) => tail::tail(args).await,
+        StreamVerb::Create(args) => {
+            let unknown = || unknown(&args.server, "created", &args.name);
+            until_signal(manage::create(args), json, unknown).await
+        }
+        StreamVerb::Head(args) => {
+            let nothing = || nothing(&args.server, "head", &shell_word(args.name.as_str()));
+            until_signal(manage::head(args), json, nothing).await
+        }
+        StreamVerb::Close(args) => {
+            let unknown = || unknown(&args.server, "closed", &args.name);
+            until_signal(manage::close(args), json, unknown).await
+        }
+        StreamVerb::Fork(args) => {
+            let unknown = || unknown(&args.server, "created", &args.name);
+            until_signal(fork::fork(args), json, unknown).await
+        }
+        StreamVerb::Rm(args) => remove::rm(args).await,
+        StreamVerb::Ls(args) => {
+            let nothing = || nothing(&args.server, "ls", "");
+            until_signal(list::ls(args), json, nothing).await
+        }
+        StreamVerb::Ready(args) => {
+            let nothing = || nothing(&args.server, "ready", "");
+            until_signal(ready::ready(args), json, nothing).await
+        }
+        StreamVerb::Bench(_)
+        | StreamVerb::Offset(_)
+        | StreamVerb::Completions(_)
+        | StreamVerb::Man(_) => unreachable!("needs no client"),
+    }
+}
+
+/// Of a verb that was interrupted while it changed something.
+fn unknown(server: &ServerArgs, done: &str, name: &millrace_client::StreamName) -> LastWord {
+    let look = place::command(server, "head", &shell_word(name.as_str()));
+    LastWord::new(
+        format!("before the end: whether {name} was {done} is not known"),
+        format!("look with `{look}`"),
+    )
+}
+
+/// Of a verb that was interrupted while it looked.
+fn nothing(server: &ServerArgs, verb: &str, rest: &str) -> LastWord {
+    let again = place::command(server, verb, rest);
+    LastWord::new(
+        "before the end: nothing was changed",
+        format!("run `{again}` again"),
+    )
+}
+
+impl StreamVerb {
+    /// How to talk.
+    fn talk(&self) -> TalkArgs {
+        let server = match self {
+            Self::Create(args) => &args.server,
+            Self::Append(args) => &args.server,
+            Self::Read(args) => &args.server,
+            Self::Tail(args) => &args.server,
+            Self::Head(args) | Self::Close(args) => &args.server,
+            Self::Fork(args) => &args.server,
+            Self::Rm(args) => &args.server,
+            Self::Ls(args) => &args.server,
+            Self::Ready(args) => &args.server,
+            Self::Bench(args) => &args.server,
+            Self::Offset(args) => return args.talk,
+            Self::Completions(args) => return args.talk,
+            Self::Man(args) => return args.talk,
+        };
+        server.talk
+    }
+
+    /// Whether stdout and errors are for programs.
+    pub(crate) fn json(&self) -> bool {
+        self.talk().json
+    }
 }

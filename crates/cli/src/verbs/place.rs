@@ -1,6 +1,9 @@
 //! The server a verb speaks to, and what its refusals mean for who typed the command.
 
-use millrace_client::{Client, Error, Refused, Stream, StreamName};
+use std::path::Path;
+
+use millrace_client::{Client, Error, Refused, Stream, StreamName, TlsTrouble, Trust};
+use millrace_env::{Disk as _, FileExt as _, OpenMode, RealDisk};
 use millrace_wire::Code;
 
 use super::args::{DEFAULT_URL, ServerArgs};
@@ -16,9 +19,14 @@ pub(crate) struct Place {
 impl Place {
     pub(crate) fn new(server: &ServerArgs) -> Result<Self, Failure> {
         let token = server.token.as_deref().filter(|token| !token.is_empty());
-        let client = Client::new(&server.url, token).map_err(|error| {
-            Failure::usage(error)
-                .help("set --url (or MILLRACE_URL) and --token (or MILLRACE_TOKEN)")
+        let trust = match &server.ca_cert {
+            Some(file) => Trust::Only(certificates(file)?),
+            None => Trust::System,
+        };
+        let client = Client::trusting(&server.url, token, &trust).map_err(|error| {
+            Failure::usage(error).help(
+                "set --url (or MILLRACE_URL), --token (or MILLRACE_TOKEN) and, for https, --ca-cert (or MILLRACE_CA_CERT)",
+            )
         })?;
         Ok(Self {
             client,
@@ -32,13 +40,8 @@ impl Place {
 
     /// A command to type next: the verb, a stream, more.
     pub(crate) fn command(&self, verb: &str, name: &StreamName, more: &str) -> String {
-        let from_env = std::env::var("MILLRACE_URL").is_ok_and(|url| url == self.server.url);
-        let url = if self.server.url == DEFAULT_URL || from_env {
-            String::new()
-        } else {
-            format!(" --url {}", shell_word(&self.server.url))
-        };
-        format!("millrace {verb} {}{more}{url}", shell_word(name.as_str()))
+        let rest = format!("{}{more}", shell_word(name.as_str()));
+        command(&self.server, verb, &rest)
     }
 
     /// What an error means for a verb about `name`.
@@ -55,6 +58,9 @@ impl Place {
                         "check --url (or MILLRACE_URL); `curl {origin}/health` tells whether a server is there"
                     ))
                 }
+            }
+            Error::Tls { trouble, .. } => {
+                Failure::new(Kind::Unreachable, error).help(mends(*trouble))
             }
             Error::Broken { .. } => {
                 let help = "nothing can be said about what was being done; look, then try again";
@@ -121,6 +127,67 @@ impl Place {
             _ => None,
         }
     }
+}
+
+/// A command to type next: the verb, and words as a shell takes them. Not the key, which is no
+/// business of a screen.
+pub(crate) fn command(server: &ServerArgs, verb: &str, rest: &str) -> String {
+    let from_env = std::env::var("MILLRACE_URL").is_ok_and(|url| url == server.url);
+    let mut command = format!("millrace {verb}");
+    if !rest.is_empty() {
+        command.push(' ');
+        command.push_str(rest);
+    }
+    if server.url != DEFAULT_URL && !from_env {
+        command.push_str(" --url ");
+        command.push_str(&shell_word(&server.url));
+    }
+    if let Some(file) = &server.ca_cert
+        && std::env::var_os("MILLRACE_CA_CERT").as_deref() != Some(file.as_os_str())
+    {
+        command.push_str(" --ca-cert ");
+        command.push_str(&shell_word(&file.to_string_lossy()));
+    }
+    command
+}
+
+/// What to do about a connection that could not be made secure.
+fn mends(trouble: TlsTrouble) -> &'static str {
+    match trouble {
+        TlsTrouble::Untrusted => {
+            "nobody who is trusted vouches for its certificate; name the authority's with --ca-cert (or MILLRACE_CA_CERT), or its own where it is self-signed"
+        }
+        TlsTrouble::WrongName => {
+            "its certificate is for another name; use a name that it holds in --url (or MILLRACE_URL)"
+        }
+        TlsTrouble::Expired => {
+            "its certificate is not valid at this time; renew it on the server, or set this machine's clock"
+        }
+        TlsTrouble::Authority => {
+            "its certificate is an authority's; have one made for the server, as with `-addext basicConstraints=critical,CA:FALSE`"
+        }
+        TlsTrouble::NotTls => {
+            "it speaks no TLS; use http:// in --url (or MILLRACE_URL), or start it with --tls-cert and --tls-key"
+        }
+        _ => {
+            "check --url (or MILLRACE_URL), --ca-cert (or MILLRACE_CA_CERT) and the server's certificate"
+        }
+    }
+}
+
+/// A file of certificates.
+fn certificates(file: &Path) -> Result<Vec<u8>, Failure> {
+    let read = || {
+        let disk = RealDisk::new("");
+        let file = disk.open(file, OpenMode::Read)?;
+        let mut bytes = vec![0; usize::try_from(file.len()?).unwrap_or_default()];
+        file.read_exact_at(&mut bytes, 0)?;
+        Ok(bytes)
+    };
+    read().map_err(|error: std::io::Error| {
+        Failure::usage(format!("{} cannot be read: {error}", file.display()))
+            .help("name a file of certificates in PEM with --ca-cert (or MILLRACE_CA_CERT)")
+    })
 }
 
 fn serve_command(origin: &str) -> String {

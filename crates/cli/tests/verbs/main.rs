@@ -4,10 +4,16 @@
     reason = "processes, files and waits are what is tested here"
 )]
 
+mod bench;
+mod config;
 mod exactly_once;
 mod failures;
 mod following;
+mod matrix;
 mod pipes;
+mod ready;
+mod stall;
 mod support;
 mod table;
+mod terminal;
 mod work;

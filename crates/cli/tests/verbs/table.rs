@@ -1,8 +1,10 @@
 //! What is made from the flag table, and the page that describes it.
 
-use crate::support::{command, ran};
+use std::path::Path;
 
-const VERBS: [&str; 15] = [
+use crate::support::{BINARY, Server, command, ran};
+
+const VERBS: [&str; 16] = [
     "serve",
     "check",
     "dump",
@@ -15,6 +17,7 @@ const VERBS: [&str; 15] = [
     "fork",
     "rm",
     "ls",
+    "ready",
     "offset",
     "completions",
     "man",
@@ -53,4 +56,35 @@ fn the_page_names_every_verb_and_every_flag() {
             assert!(page.contains(flag), "{verb} {flag}");
         }
     }
+}
+
+#[test]
+fn the_session_of_the_page_goes_as_it_says() {
+    let page = include_str!("../../../../docs/cli.md");
+    let (_, session) = page
+        .split_once("## A session\n\n```console\n")
+        .expect("is there");
+    let (session, _) = session.split_once("```").expect("ends");
+    let server = Server::start();
+    let bin = Path::new(BINARY).parent().expect("a directory");
+    let path = std::env::var("PATH").unwrap_or_default();
+    let path = format!("{}:{path}", bin.display());
+    let mut steps = 0;
+    for step in session.split("$ ").skip(1) {
+        let (typed, want) = step.split_once('\n').expect("a line");
+        let mut shell = std::process::Command::new("sh");
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("MILLRACE_") {
+                shell.env_remove(name);
+            }
+        }
+        let output = shell
+            .args(["-c", &format!("{{ {typed}; }} 2>&1")])
+            .env("PATH", &path)
+            .env("MILLRACE_URL", &server.url)
+            .output();
+        assert_eq!(ran(output.expect("runs")).out, want, "{typed}");
+        steps += 1;
+    }
+    assert!(steps > 9, "{steps}");
 }

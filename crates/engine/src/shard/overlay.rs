@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use foldhash::fast::FixedState;
 use millrace_core::{
-    Event, ProducerId, StreamId, StreamName,
+    Appended, Event, ProducerId, StreamId, StreamName,
     stream::{ProducerState, StreamState, apply},
 };
 
@@ -33,46 +33,49 @@ impl Overlay {
         }
     }
 
-    /// Takes an event up, which follows from `before`.
-    pub(super) fn push(
-        &mut self,
-        before: Option<StreamState>,
-        event: Event,
-    ) -> Option<StreamState> {
+    /// Takes an event up, which follows from `before`. Whether the stream is there after it.
+    pub(super) fn push(&mut self, before: Option<StreamState>, event: Event) -> bool {
         let stream = event.stream();
+        // Only what may end a stream needs its name.
         let name = match (&before, &event) {
+            (_, Event::Appended(_)) => None,
             (Some(state), _) => Some(state.config.name.clone()),
             (None, Event::Created(created)) => Some(created.name.clone()),
             _ => None,
         };
         let after = apply(before, &event);
+        let is_there = after.is_some();
         if let Event::Appended(appended) = &event {
-            if let Some(claim) = &appended.producer {
-                let state = ProducerState {
-                    epoch: claim.epoch,
-                    seq: claim.seq,
-                    used_at: appended.at,
-                };
-                self.producers
-                    .insert((stream, claim.id.clone()), Some(state));
-            }
-            if let Some(forgotten) = &appended.forgets {
-                self.producers.insert((stream, forgotten.clone()), None);
-            }
+            self.take_producers(stream, appended);
         }
         if let Some(name) = name {
-            match (&event, &after) {
-                (Event::Created(_), _) => {
+            match &event {
+                Event::Created(_) => {
                     self.names.insert(name, Some(stream));
                 }
-                (_, None) => {
+                _ if !is_there => {
                     self.names.insert(name, None);
                 }
                 _ => {}
             }
         }
-        self.streams.insert(stream, after.clone());
+        self.streams.insert(stream, after);
         self.events.push(event);
-        after
+        is_there
+    }
+
+    fn take_producers(&mut self, stream: StreamId, appended: &Appended) {
+        if let Some(claim) = &appended.producer {
+            let state = ProducerState {
+                epoch: claim.epoch,
+                seq: claim.seq,
+                used_at: appended.at,
+            };
+            self.producers
+                .insert((stream, claim.id.clone()), Some(state));
+        }
+        if let Some(forgotten) = &appended.forgets {
+            self.producers.insert((stream, forgotten.clone()), None);
+        }
     }
 }

@@ -8,7 +8,10 @@
 //!
 //! Next on the append walk: `publish.rs`.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use millrace_core::{
     Append, Create, Event, Generation, ProducerId, Refusal, StreamId, StreamName, Timestamp,
@@ -25,7 +28,7 @@ use super::{
     core::{PendingFork, ShardCore},
     overlay::Overlay,
 };
-use crate::budget::Permit;
+use crate::{budget::Permit, live::Live};
 
 /// What a frame takes beside its records, generously.
 const FRAME_OVERHEAD_BYTES: u64 = 4096;
@@ -50,7 +53,7 @@ pub(crate) struct TurnEnd {
     /// Commands for other shards.
     pub(crate) outgoing: Vec<Outgoing>,
     /// Streams whose followers have to be woken.
-    pub(crate) changed: Vec<std::sync::Arc<crate::live::Live>>,
+    pub(crate) changed: Vec<Arc<Live>>,
 }
 
 impl ShardCore {
@@ -202,20 +205,14 @@ impl ShardCore {
             Ok(Ok(judged)) => judged,
             Ok(Err(error)) => {
                 tracing::error!(%error, "a stream cannot be loaded");
-                Judged::Now(Decision {
-                    events: Vec::new(),
-                    reply: Err(Refusal::Corrupt),
-                })
+                Judged::refused(Refusal::Corrupt)
             }
             // One command's panic is one command's error: what it decided is not in the overlay.
-            Err(_) => Judged::Now(Decision {
-                events: Vec::new(),
-                reply: Err(Refusal::Internal),
-            }),
+            Err(_) => Judged::refused(Refusal::Internal),
         };
         match judged {
-            Judged::Now(decision) => {
-                self.take_up(decision.events, turn);
+            Judged::Now { decision, before } => {
+                self.take_up(decision.events, before, turn);
                 turn.replies.push((reply, decision.reply));
                 turn.permits.extend(permit);
             }
@@ -242,18 +239,22 @@ impl ShardCore {
         }
     }
 
-    /// Puts a decision's events on the overlay.
-    fn take_up(&mut self, events: Vec<Event>, turn: &mut Turn) {
+    /// Puts a decision's events on the overlay. `before` is the state that the first of them follows
+    /// from, where it is at hand.
+    fn take_up(&mut self, events: Vec<Event>, mut before: Option<StreamState>, turn: &mut Turn) {
         for event in events {
-            let before = self.state(event.stream(), &turn.overlay);
-            let origin = before.as_ref().and_then(|state| state.config.origin);
             let stream = event.stream();
+            let before = match before.take() {
+                Some(state) if state.id == stream => Some(state),
+                _ => self.state(stream, &turn.overlay),
+            };
+            let origin = before.as_ref().and_then(|state| state.config.origin);
             if let Event::Created(created) = &event {
                 let own = created.generations.last().map(|start| start.generation);
                 self.saw_generation(stream.slot(), own.unwrap_or_default());
             }
-            let after = turn.overlay.push(before, event);
-            if let (None, Some(origin)) = (after, origin) {
+            let is_there = turn.overlay.push(before, event);
+            if let (false, Some(origin)) = (is_there, origin) {
                 turn.outgoing
                     .push(self.drop_reference(origin.source, stream));
             }
@@ -266,8 +267,13 @@ impl ShardCore {
         now: Timestamp,
         turn: &mut Turn,
     ) -> Result<Judged, StoreError> {
+        let overlay = &turn.overlay;
         let decision = match command {
-            Command::Create(create) => return self.judge_create(create, now, &turn.overlay),
+            Command::Append { name, append } => {
+                let seen = self.named(&name, overlay)?;
+                return self.judge_append(seen, &append, now, overlay);
+            }
+            Command::Create(create) => return self.judge_create(create, now, overlay),
             Command::CreateFork {
                 create,
                 fork,
@@ -275,34 +281,34 @@ impl ShardCore {
             } => {
                 return self.judge_fork(&create, fork, referenced, now, turn);
             }
-            Command::Append { name, append } => {
-                let state = self.named(&name, &turn.overlay)?;
-                self.judge_append(state, &append, now, &turn.overlay)?
-            }
             Command::Delete { name } => {
-                let state = self.named(&name, &turn.overlay)?;
-                decide::delete(state.as_ref(), self.judge_of(state.as_ref(), now))
+                let seen = self.named(&name, overlay)?;
+                decide::delete(Seen::state(seen.as_ref()), Seen::judge(seen.as_ref(), now))
             }
             Command::Expire { stream } => {
-                let state = self.identified(stream, &turn.overlay)?;
-                decide::expire(state.as_ref(), self.judge_of(state.as_ref(), now))
+                let seen = self.identified(stream, overlay)?;
+                decide::expire(Seen::state(seen.as_ref()), Seen::judge(seen.as_ref(), now))
             }
             Command::Touch { stream, deadline } => {
-                let state = self.identified(stream, &turn.overlay)?;
-                decide::touch(state.as_ref(), deadline)
+                let seen = self.identified(stream, overlay)?;
+                decide::touch(Seen::state(seen.as_ref()), deadline)
             }
             Command::AddFork { source, fork } => {
-                let state = self.identified(source, &turn.overlay)?;
-                decide::add_fork(state.as_ref(), fork, self.judge_of(state.as_ref(), now))
+                let seen = self.identified(source, overlay)?;
+                decide::add_fork(
+                    Seen::state(seen.as_ref()),
+                    fork,
+                    Seen::judge(seen.as_ref(), now),
+                )
             }
             Command::DropFork { source, fork } => {
-                let state = self.identified(source, &turn.overlay)?;
-                decide::drop_fork(state.as_ref(), fork)
+                let seen = self.identified(source, overlay)?;
+                decide::drop_fork(Seen::state(seen.as_ref()), fork)
             }
             #[cfg(test)]
             Command::Panic => panic!("a defect"),
         };
-        Ok(Judged::Now(decision))
+        Ok(Judged::now(decision))
     }
 
     fn judge_create(
@@ -311,17 +317,13 @@ impl ShardCore {
         now: Timestamp,
         overlay: &Overlay,
     ) -> Result<Judged, StoreError> {
-        let state = self.named(&create.name, overlay)?;
-        let judge = self.judge_of(state.as_ref(), now);
+        let seen = self.named(&create.name, overlay)?;
+        let judge = Seen::judge(seen.as_ref(), now);
         let slot = slot_of(create.name.as_str());
-        let absent = state.is_none() || judge.expired;
+        let absent = seen.is_none() || judge.expired;
         if absent && create.spec.fork.is_some() && create.source.is_none() {
             // The target was there when the request looked, and is gone by now.
-            let decision = Decision {
-                events: Vec::new(),
-                reply: Err(Refusal::Unavailable),
-            };
-            return Ok(Judged::Now(decision));
+            return Ok(Judged::refused(Refusal::Unavailable));
         }
         let inherited = create
             .source
@@ -335,7 +337,7 @@ impl ShardCore {
         } else {
             Generation::ZERO
         };
-        let decision = decide::create(state.as_ref(), &create, slot, generation, judge);
+        let decision = decide::create(Seen::state(seen.as_ref()), &create, slot, generation, judge);
         let source = create.source.as_ref().map(|source| source.stream);
         match (&decision.reply, source) {
             (Ok(Outcome::Created(_)), Some(source)) => {
@@ -346,7 +348,7 @@ impl ShardCore {
                     source,
                 })
             }
-            _ => Ok(Judged::Now(decision)),
+            _ => Ok(Judged::now(decision)),
         }
     }
 
@@ -359,35 +361,32 @@ impl ShardCore {
         now: Timestamp,
         turn: &mut Turn,
     ) -> Result<Judged, StoreError> {
-        let refuse = |refusal| Decision {
-            events: Vec::new(),
-            reply: Err(refusal),
-        };
         if let Err(refusal) = referenced {
-            return Ok(Judged::Now(refuse(refusal)));
+            return Ok(Judged::refused(refusal));
         }
-        let state = self.named(&create.name, &turn.overlay)?;
-        let judge = self.judge_of(state.as_ref(), now);
-        let decision = decide::create(state.as_ref(), create, fork.slot(), fork.birth(), judge);
+        let seen = self.named(&create.name, &turn.overlay)?;
+        let judge = Seen::judge(seen.as_ref(), now);
+        let state = Seen::state(seen.as_ref());
+        let decision = decide::create(state, create, fork.slot(), fork.birth(), judge);
         if let (false, Some(source)) = (
             matches!(decision.reply, Ok(Outcome::Created(_))),
             &create.source,
         ) {
             turn.outgoing.push(self.drop_reference(source.stream, fork));
         }
-        Ok(Judged::Now(decision))
+        Ok(Judged::now(decision))
     }
 
     fn judge_append(
         &mut self,
-        state: Option<StreamState>,
+        seen: Option<Seen>,
         append: &Append,
         now: Timestamp,
         overlay: &Overlay,
-    ) -> Result<Decision, StoreError> {
-        let judge = self.judge_of(state.as_ref(), now);
+    ) -> Result<Judged, StoreError> {
+        let judge = Seen::judge(seen.as_ref(), now);
+        let mut state = seen.map(|seen| seen.state);
         let mut raised = None;
-        let mut state = state;
         let known = state.as_ref().filter(|known| {
             self.needs_generation(known.generations.current()) && !append.is_close_only()
         });
@@ -401,27 +400,22 @@ impl ShardCore {
         let view = ProducerView::new(self, state.as_ref(), append, overlay)?;
         let mut decision = decide::append(state.as_ref(), &view, append, judge);
         let appends = matches!(decision.events.last(), Some(Event::Appended(_)));
-        if let (true, Some(event)) = (appends, raised) {
+        if let (true, Some(event)) = (appends, raised.take()) {
             decision.events.insert(0, event);
+            return Ok(Judged::now(decision));
         }
-        Ok(decision)
+        Ok(Judged::Now {
+            decision,
+            before: state,
+        })
     }
 
     /// The stream with this name as the turn sees it.
-    fn named(
-        &mut self,
-        name: &StreamName,
-        overlay: &Overlay,
-    ) -> Result<Option<StreamState>, StoreError> {
+    fn named(&mut self, name: &StreamName, overlay: &Overlay) -> Result<Option<Seen>, StoreError> {
         match overlay.names.get(name) {
             Some(None) => Ok(None),
-            Some(Some(stream)) => Ok(self.state(*stream, overlay)),
-            None => {
-                let Some(live) = self.find(name)? else {
-                    return Ok(None);
-                };
-                Ok(self.state(live.id, overlay))
-            }
+            Some(Some(stream)) => Ok(self.seen(*stream, overlay)),
+            None => Ok(self.find(name)?.and_then(|live| Seen::new(live, overlay))),
         }
     }
 
@@ -429,11 +423,22 @@ impl ShardCore {
         &mut self,
         stream: StreamId,
         overlay: &Overlay,
-    ) -> Result<Option<StreamState>, StoreError> {
+    ) -> Result<Option<Seen>, StoreError> {
         if !overlay.streams.contains_key(&stream) {
             self.find_id(stream)?;
         }
-        Ok(self.state(stream, overlay))
+        Ok(self.seen(stream, overlay))
+    }
+
+    /// A stream that is in memory, or was made in this turn.
+    fn seen(&self, stream: StreamId, overlay: &Overlay) -> Option<Seen> {
+        match self.directory.by_id(stream) {
+            Some(live) => Seen::new(live, overlay),
+            None => Some(Seen {
+                state: overlay.streams.get(&stream)?.clone()?,
+                live: None,
+            }),
+        }
     }
 
     /// The state of a stream that is in memory, as the turn sees it.
@@ -445,14 +450,6 @@ impl ShardCore {
                 .by_id(stream)
                 .map(|live| live.view().state.clone()),
         }
-    }
-
-    fn judge_of(&self, state: Option<&StreamState>, now: Timestamp) -> Judge {
-        let expired = state.is_some_and(|state| match self.directory.by_id(state.id) {
-            Some(live) => live.is_expired(state, now),
-            None => state.deadline.is_some_and(|deadline| deadline <= now),
-        });
-        Judge { now, expired }
     }
 
     fn drop_reference(&self, source: StreamId, fork: StreamId) -> Outgoing {
@@ -527,13 +524,66 @@ impl ShardCore {
 /// What judging one command came to.
 enum Judged {
     /// A decision.
-    Now(Decision),
+    Now {
+        decision: Decision,
+        /// The state from which its first event follows, where it is at hand.
+        before: Option<StreamState>,
+    },
     /// A fork that may be created once its source's shard holds a reference to it.
     NeedsReference {
         create: Box<Create>,
         fork: StreamId,
         source: StreamId,
     },
+}
+
+impl Judged {
+    fn now(decision: Decision) -> Self {
+        Self::Now {
+            decision,
+            before: None,
+        }
+    }
+
+    fn refused(refusal: Refusal) -> Self {
+        Self::now(Decision {
+            events: Vec::new(),
+            reply: Err(refusal),
+        })
+    }
+}
+
+/// A stream as the turn sees it.
+struct Seen {
+    state: StreamState,
+    /// What readers have of it; nothing yet when it was made in this turn.
+    live: Option<Arc<Live>>,
+}
+
+impl Seen {
+    /// A stream of the directory; `None` when the turn has ended it.
+    fn new(live: Arc<Live>, overlay: &Overlay) -> Option<Self> {
+        let state = match overlay.streams.get(&live.id) {
+            Some(state) => state.clone()?,
+            None => live.view().state.clone(),
+        };
+        Some(Self {
+            state,
+            live: Some(live),
+        })
+    }
+
+    fn state(seen: Option<&Self>) -> Option<&StreamState> {
+        seen.map(|seen| &seen.state)
+    }
+
+    fn judge(seen: Option<&Self>, now: Timestamp) -> Judge {
+        let expired = seen.is_some_and(|seen| match &seen.live {
+            Some(live) => live.is_expired(&seen.state, now),
+            None => seen.state.deadline.is_some_and(|deadline| deadline <= now),
+        });
+        Judge { now, expired }
+    }
 }
 
 /// A stream's producers as the turn sees them. The one that is asked for is looked up beforehand,

@@ -3,6 +3,7 @@
 //! Generic over the bytes below it, so that a simulated network can stand in. Limits are hyper's
 //! where it has them and `socket.rs`'s and `streams.rs`'s where it has not.
 
+mod prefixed;
 mod sniff;
 mod socket;
 mod streams;
@@ -22,13 +23,15 @@ use tokio::{
     sync::watch,
 };
 
-use self::{
-    sniff::{Sniffed, Version, sniff},
+pub(crate) use self::sniff::PREFACE;
+use self::sniff::{Version, sniff};
+use self::streams::{Spawner, Streams, Watched};
+pub(crate) use self::{
+    prefixed::Prefixed,
     socket::{Activity, Socket},
-    streams::{Spawner, Streams, Watched},
 };
 use crate::{
-    config::{Config, HEADER_BYTES_CEILING, HEADERS_MAX, Times},
+    config::{Config, HEADER_BYTES_CEILING, Times},
     refusals::{Peer, Refused},
 };
 
@@ -74,7 +77,6 @@ impl Protocol {
             .timer(TokioTimer::new())
             .header_read_timeout(config.times.idle)
             .max_header_size(header_bytes_max)
-            .max_headers(HEADERS_MAX)
             .max_buf_size(header_bytes_max)
             .half_close(true);
         Self {
@@ -141,7 +143,7 @@ impl Protocol {
 
     async fn serve_http1<C, S>(
         &self,
-        socket: Sniffed<Socket<C>>,
+        socket: Prefixed<Socket<C>>,
         service: Rc<S>,
         activity: Rc<Activity>,
         mut draining: watch::Receiver<bool>,
@@ -166,7 +168,7 @@ impl Protocol {
 
     async fn serve_http2<C, S>(
         &self,
-        socket: Sniffed<Socket<C>>,
+        socket: Prefixed<Socket<C>>,
         peer: &Peer,
         service: Rc<S>,
         activity: Rc<Activity>,

@@ -1,24 +1,14 @@
-//! A connection with the bytes put back that were looked at to tell HTTP/1 from HTTP/2.
+//! Tells HTTP/1 from HTTP/2.
 
-use std::{
-    io,
-    pin::Pin,
-    task::{Context, Poll, ready},
-};
+use std::io;
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+
+use super::Prefixed;
 
 /// What HTTP/2 begins with where the client knows beforehand that the server speaks it.
-const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// A connection whose first bytes were looked at.
-#[derive(Debug)]
-pub(crate) struct Sniffed<C> {
-    conn: C,
-    seen: [u8; PREFACE.len()],
-    /// Which of the seen bytes are still to be read.
-    unread: std::ops::Range<usize>,
-}
+pub(crate) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Which HTTP a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +17,8 @@ pub(crate) enum Version {
     Two,
 }
 
-/// Looks at as many bytes as it takes.
-pub(crate) async fn sniff<C: AsyncRead + Unpin>(mut conn: C) -> io::Result<(Sniffed<C>, Version)> {
+/// Looks at as many bytes as it takes, and puts them back.
+pub(crate) async fn sniff<C: AsyncRead + Unpin>(mut conn: C) -> io::Result<(Prefixed<C>, Version)> {
     let mut seen = [0; PREFACE.len()];
     let mut len = 0;
     let version = loop {
@@ -41,57 +31,8 @@ pub(crate) async fn sniff<C: AsyncRead + Unpin>(mut conn: C) -> io::Result<(Snif
             break Version::Two;
         }
     };
-    let unread = 0..len;
-    Ok((Sniffed { conn, seen, unread }, version))
-}
-
-impl<C: AsyncRead + Unpin> AsyncRead for Sniffed<C> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if this.unread.is_empty() {
-            return Pin::new(&mut this.conn).poll_read(cx, buf);
-        }
-        let len = this.unread.len().min(buf.remaining());
-        let from = this.unread.start;
-        buf.put_slice(&this.seen[from..from + len]);
-        this.unread.start += len;
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<C: AsyncWrite + Unpin> AsyncWrite for Sniffed<C> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().conn).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().conn).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.conn.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().conn).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.get_mut().conn).poll_shutdown(cx))?;
-        Poll::Ready(Ok(()))
-    }
+    let seen = Bytes::copy_from_slice(&seen[..len]);
+    Ok((Prefixed::new(conn, seen), version))
 }
 
 #[cfg(test)]

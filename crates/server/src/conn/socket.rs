@@ -101,6 +101,11 @@ impl<C> Socket<C> {
         }
     }
 
+    /// The connection without its deadlines.
+    pub(crate) fn into_conn(self) -> C {
+        self.conn
+    }
+
     /// Whether `timer` ran out; starts it when it is not running.
     fn is_over(timer: &mut Option<Timer>, after: Duration, cx: &mut Context<'_>) -> bool {
         let timer = timer.get_or_insert_with(|| Box::pin(sleep(after)));

@@ -37,7 +37,7 @@ where
 }
 
 /// Closing alone is no appending; closing with bytes is both.
-fn permitted(
+pub(crate) fn permitted(
     caller: &Caller,
     name: &StreamName,
     closes: bool,

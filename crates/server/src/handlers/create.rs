@@ -64,8 +64,13 @@ fn origin(app: &App, head: &Parts) -> String {
     if let Some(url) = &app.config.public_url {
         return url.clone();
     }
+    let scheme = if app.config.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
     match authority(head.uri.authority(), &head.headers) {
-        Some(authority) => format!("http://{authority}"),
+        Some(authority) => format!("{scheme}://{authority}"),
         None => String::new(),
     }
 }

@@ -11,8 +11,13 @@ use std::{
 };
 
 use millrace_env::{DirEntry, Disk, Env, File, OpenMode, RealClock, Rng, SimDisk, sleep};
+use millrace_server::Config;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::support::{TEXT, TestServer, path, within};
+use crate::{
+    support::{TEXT, TestServer, path, within},
+    tls::Secret,
+};
 
 /// A disk whose syncs wait while the gate is shut.
 #[derive(Debug)]
@@ -112,10 +117,8 @@ impl Disk for StallingDisk {
     }
 }
 
-/// The sync that stalls runs on the core's own loop: nothing on that core goes on, and still the
-/// process can say that it lives.
-#[tokio::test]
-async fn health_is_told_while_the_disk_stalls() {
+/// A server whose only core stalls in a sync, a connection that waits for it, and the way out.
+async fn stalled(change: impl FnOnce(&mut Config)) -> (TestServer, Arc<Gate>) {
     let gate = Arc::new(Gate::default());
     let disk = StallingDisk {
         disk: SimDisk::new(1),
@@ -126,17 +129,29 @@ async fn health_is_told_while_the_disk_stalls() {
         clock: Arc::new(RealClock::new()),
         rng: Arc::new(Rng::from_seed(1)),
     };
-    let server = TestServer::in_env(env, |_, _| {}).await;
-    server.create("a", TEXT, "").await;
-    gate.set(true);
-    let mut conn = server.connect().await;
-    conn.send("POST", &path("a"), &[TEXT], b"x").await;
+    let server = TestServer::in_env(env, |_, config| change(config)).await;
+    (server, gate)
+}
+
+async fn until_somebody_waits(gate: &Gate) {
     within(async {
         while !gate.somebody_waits.load(Ordering::SeqCst) {
             sleep(Duration::from_millis(5)).await;
         }
     })
     .await;
+}
+
+/// The sync that stalls runs on the core's own loop: nothing on that core goes on, and still the
+/// process can say that it lives.
+#[tokio::test]
+async fn health_is_told_while_the_disk_stalls() {
+    let (server, gate) = stalled(|_| {}).await;
+    server.create("a", TEXT, "").await;
+    gate.set(true);
+    let mut conn = server.connect().await;
+    conn.send("POST", &path("a"), &[TEXT], b"x").await;
+    until_somebody_waits(&gate).await;
     for _ in 0..3 {
         assert_eq!(server.get("/health").await.status, 200);
         assert_eq!(server.get("/ready").await.status, 200);
@@ -144,5 +159,30 @@ async fn health_is_told_while_the_disk_stalls() {
     gate.set(false);
     assert_eq!(conn.answer().await.status, 204);
     assert_eq!(server.get(&path("a")).await.text(), "x");
+    server.stop().await;
+}
+
+/// The same with TLS, and with HTTP/2 in it, as probes speak it.
+#[tokio::test]
+async fn health_is_told_with_tls_while_the_disk_stalls() {
+    let secret = Secret::new();
+    let (server, gate) = stalled(|config| secret.apply(config)).await;
+    gate.set(true);
+    let mut conn = secret.connect(&server, "http/1.1").await;
+    let put = format!(
+        "PUT {} HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 0\r\n\r\n",
+        path("a")
+    );
+    conn.write_all(put.as_bytes()).await.unwrap();
+    until_somebody_waits(&gate).await;
+    for target in ["/health", "/ready"] {
+        let told = secret.http1_status(&server, target).await;
+        assert_eq!(told, "HTTP/1.1 200 OK", "{target}");
+        assert_eq!(secret.http2_status(&server, target).await, 200, "{target}");
+    }
+    gate.set(false);
+    let mut answer = [0; 12];
+    within(conn.read_exact(&mut answer)).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 201");
     server.stop().await;
 }

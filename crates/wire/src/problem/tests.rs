@@ -198,6 +198,7 @@ fn http_faults() -> Vec<(HttpFault, u16)> {
         (HttpFault::BodyTooLarge { bytes_max: 7 }, 413),
         (HttpFault::BodyBroken, 400),
         (HttpFault::BodyTimeout, 408),
+        (HttpFault::TlsRequired, 400),
         (HttpFault::Unauthorized, 401),
         (HttpFault::Forbidden { action: "reading" }, 403),
         (

@@ -1,0 +1,188 @@
+//! `millrace bench`: every kind against a server, and what it says of servers that lose or stall.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    thread,
+    time::Duration,
+};
+
+use crate::support::{Server, command, ran};
+
+const SHORT: [&str; 4] = ["--duration", "300ms", "--warmup", "50ms"];
+
+#[test]
+fn every_kind_runs_and_verifies() {
+    let server = Server::start();
+    for kind in [
+        "append",
+        "json",
+        "create",
+        "read",
+        "tail",
+        "head",
+        "catch-up",
+        "sse",
+        "long-poll",
+    ] {
+        let more = [
+            "--connections",
+            "3",
+            "--subscribers",
+            "5",
+            "--prefill",
+            "9MiB",
+        ];
+        let args = [&["bench", kind], SHORT.as_slice(), more.as_slice()].concat();
+        let report = server.json(&args);
+        assert!(report["requests"].as_u64() > Some(0), "{kind}: {report}");
+        assert!(
+            report["verified"]["streams"].as_u64() > Some(0) || kind == "head",
+            "{kind}"
+        );
+        if matches!(kind, "sse" | "long-poll") {
+            assert!(report["deliveries"].as_u64() > Some(0), "{kind}: {report}");
+        }
+    }
+    assert_eq!(server.ok(&["ls"]), "", "what it made is gone");
+}
+
+#[test]
+fn many_streams_and_batches_are_followed_to_their_ends() {
+    let server = Server::start();
+    let more = [
+        "--batch",
+        "7",
+        "--streams",
+        "10",
+        "--connections",
+        "4",
+        "--keep",
+    ];
+    let args = [&["bench", "json"], SHORT.as_slice(), more.as_slice()].concat();
+    let report = server.json(&args);
+    assert_eq!(report["verified"]["streams"].as_u64(), Some(10));
+    assert!(report["verified"]["messages"].as_u64() >= report["messages"].as_u64());
+    assert_eq!(server.ok(&["ls"]).lines().count(), 10, "they are kept");
+}
+
+#[test]
+fn followers_from_the_start_get_all_that_is_there() {
+    let server = Server::start();
+    let report = server.json(&[
+        "bench",
+        "sse-replay",
+        "--subscribers",
+        "2",
+        "--prefill",
+        "5MiB",
+    ]);
+    let bytes = report["bytes_per_s"]
+        .as_f64()
+        .zip(report["measured_s"].as_f64());
+    let bytes = bytes.map(|(rate, seconds)| (rate * seconds).round());
+    assert_eq!(bytes, Some(f64::from(2 * (5 << 20))));
+}
+
+/// A server that says yes to everything and, where asked to read, has nothing.
+fn liar(stalls_at: Option<u32>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
+    let url = format!("http://{}", listener.local_addr().expect("has an address"));
+    thread::spawn(move || {
+        for socket in listener.incoming().flatten() {
+            thread::spawn(move || lie(socket, stalls_at));
+        }
+    });
+    url
+}
+
+fn lie(socket: TcpStream, stalls_at: Option<u32>) {
+    let mut socket = BufReader::new(socket);
+    for number in 0.. {
+        let (mut first, mut length) = (String::new(), 0);
+        loop {
+            let mut line = String::new();
+            if socket.read_line(&mut line).unwrap_or(0) == 0 {
+                return;
+            }
+            if let Some(value) = line.strip_prefix("content-length: ") {
+                length = value.trim().parse().expect("a number");
+            }
+            if line == "\r\n" {
+                break;
+            }
+            if first.is_empty() {
+                first = line;
+            }
+        }
+        socket.read_exact(&mut vec![0; length]).expect("a body");
+        if first.starts_with("POST") && stalls_at == Some(number) {
+            thread::sleep(Duration::from_millis(600));
+        }
+        let answer: &[u8] = if first.starts_with("GET") {
+            b"HTTP/1.1 200 OK\r\nStream-Up-To-Date: true\r\ncontent-length: 0\r\n\r\n"
+        } else {
+            b"HTTP/1.1 204 No Content\r\n\r\n"
+        };
+        if socket.get_mut().write_all(answer).is_err() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_server_that_loses_what_it_acknowledged_fails_the_run() {
+    let url = liar(None);
+    for kind in ["append", "json", "read", "catch-up"] {
+        let more = ["--prefill", "1MiB", "--url", &url];
+        let args = [&["bench", kind], SHORT.as_slice(), more.as_slice()].concat();
+        let ran = ran(command(&args).output().expect("runs"));
+        assert_eq!(ran.code, Some(1), "{kind}: {}", ran.out);
+        assert!(
+            ran.err.contains("VERIFICATION FAILED"),
+            "{kind}: {}",
+            ran.err
+        );
+    }
+}
+
+#[test]
+fn at_a_rate_all_that_had_to_wait_for_a_stall_is_charged_for_it() {
+    let url = liar(Some(20));
+    let args = [
+        "bench",
+        "append",
+        "--url",
+        &url,
+        "--rate",
+        "100",
+        "--connections",
+        "1",
+        "--duration",
+        "1s",
+        "--warmup",
+        "0ms",
+        "--verify",
+        "0",
+        "--json",
+    ];
+    let ran = ran(command(&args).output().expect("runs"));
+    let report: serde_json::Value = serde_json::from_str(&ran.out).expect("a document");
+    assert_eq!(report["answers"]["count"].as_u64(), Some(100), "{report}");
+    // One request stalled; 60 were due meanwhile, half of them for 300 ms and more.
+    assert!(report["answers"]["p99_s"].as_f64() > Some(0.5), "{report}");
+    assert!(report["answers"]["p50_s"].as_f64() > Some(0.02), "{report}");
+}
+
+#[test]
+fn what_cannot_be_done_is_wrong_usage() {
+    for args in [
+        ["bench", "append", "--size", "10"],
+        ["bench", "append", "--connections", "0"],
+        ["bench", "append", "--url", "https://127.0.0.1:1"],
+        ["bench", "append", "--rate", "-1"],
+    ] {
+        let ran = ran(command(&args).output().expect("runs"));
+        assert_eq!(ran.code, Some(2), "{args:?}: {}", ran.err);
+    }
+}

@@ -1,0 +1,158 @@
+//! The front: a thread of its own that accepts connections and hands them to the cores in turn.
+//!
+//! It waits for a connection's first bytes before it hands it over. Connections that ask for
+//! `/health` or `/ready` stay here, so that whoever asks whether the process lives is answered by a
+//! thread that owns no shard and waits for no disk (decision 5), and a core whose disk stalls does
+//! not look dead. A connection that stays may ask for anything; it is served as well, only from
+//! here. The hand-over costs a connection once, its requests nothing.
+//!
+//! Layout: `arrive.rs` (TLS, and who gets a connection), `look.rs` and `first_request.rs` (what its
+//! first bytes ask for), `handed.rs` (connections on their way).
+//!
+//! BOUND: the number of connections; more wait in the kernel's queue.
+
+mod arrive;
+mod first_request;
+mod handed;
+mod look;
+
+use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+
+use millrace_env::{Listener, TcpListener, sleep, timeout};
+use tokio::{
+    net::TcpStream,
+    sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError},
+    task::JoinSet,
+};
+
+pub(crate) use self::handed::{Inlet, Outlet, way};
+use self::{
+    arrive::{Arrival, arrive, refuse},
+    handed::{Handed, Wire},
+};
+use crate::{
+    addresses::Addresses,
+    app::App,
+    conn::Protocol,
+    core::{self, Signals},
+    held::Ticket,
+    refusals::{Peer, Refusals, Refused},
+};
+
+/// How long to wait when connections cannot be accepted: out of descriptors, mostly.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Accepts connections until the server drains.
+pub(crate) async fn run(
+    socket: std::net::TcpListener,
+    cores: Vec<Outlet>,
+    app: Arc<App>,
+    signals: Signals,
+) {
+    let (stay, inlet) = way();
+    let accepting = accept(socket, cores, stay, Arc::clone(&app), signals.clone());
+    let renewing = renew(&app, signals.clone());
+    let serving = core::serve(inlet, Arc::clone(&app), signals);
+    tokio::join!(accepting, renewing, serving);
+}
+
+/// Takes up new certificates until the server drains.
+async fn renew(app: &App, mut signals: Signals) {
+    let Some(tls) = &app.config.tls else { return };
+    tokio::select! {
+        biased;
+        // A server that is gone stops too.
+        _ = signals.draining.wait_for(|draining| *draining) => {}
+        () = tls.renew(app.config.times.certificates) => {}
+    }
+}
+
+async fn accept(
+    socket: std::net::TcpListener,
+    cores: Vec<Outlet>,
+    stay: Outlet,
+    app: Arc<App>,
+    mut signals: Signals,
+) {
+    let listener = match TcpListener::new(socket) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(%error, "the listening socket cannot be used");
+            return;
+        }
+    };
+    let room = Arc::new(Semaphore::new(app.config.connections_max));
+    let protocol = Rc::new(Protocol::new(&app.config));
+    let addresses = app.config.connections_per_address_max.map(Addresses::new);
+    let mut arrivals = JoinSet::new();
+    let mut turn = 0;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = signals.draining.wait_for(|draining| *draining) => return,
+            accepted = next(&listener, &room, &app.refusals) => accepted,
+        };
+        while arrivals.try_join_next().is_some() {}
+        let Some((conn, peer, room)) = accepted else {
+            continue;
+        };
+        let client = Peer::new(peer, Arc::clone(&app.refusals));
+        let place = addresses
+            .as_ref()
+            .map(|addresses| addresses.place(peer.ip()));
+        if let Some(None) = place {
+            client.refused(Refused::AddressLimit);
+            continue;
+        }
+        let ticket = Ticket::new(room, place.flatten());
+        turn = (turn + 1) % cores.len();
+        let ways = (stay.clone(), cores[turn].clone());
+        let (app, protocol) = (Arc::clone(&app), Rc::clone(&protocol));
+        let draining = signals.draining.clone();
+        arrivals.spawn_local(async move {
+            // Who says nothing in time, or leaves at once, is let go.
+            let arriving = arrive(conn, app.config.tls.as_ref());
+            match timeout(app.config.times.head, arriving).await {
+                Some(Ok(Arrival::Served { conn, stays })) => {
+                    let to = if stays { ways.0 } else { ways.1 };
+                    hand_over(conn, peer, ticket, &to).await;
+                }
+                Some(Ok(Arrival::NotTls(conn))) => refuse(&protocol, conn, client, draining).await,
+                Some(Err(error)) => tracing::debug!(%error, %peer, "a connection did not begin"),
+                None => client.refused(Refused::HeaderTimeout),
+            }
+        });
+    }
+}
+
+/// Gives a connection to who serves it.
+async fn hand_over(conn: Wire, peer: SocketAddr, ticket: Ticket, to: &Outlet) {
+    let Ok(conn) = conn.pack() else { return };
+    // A core that has ended takes no connections; dropping this one closes it.
+    let _ = to.send(Handed { conn, peer, ticket }).await;
+}
+
+/// The next connection, once there is room for one.
+async fn next(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+    refusals: &Refusals,
+) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let permit = match Arc::clone(room).try_acquire_owned() {
+        Ok(permit) => permit,
+        Err(TryAcquireError::Closed) => return None,
+        Err(TryAcquireError::NoPermits) => {
+            refusals.add(Refused::ConnectionLimit);
+            tracing::debug!("accepting waits for a connection to end");
+            Arc::clone(room).acquire_owned().await.ok()?
+        }
+    };
+    match listener.accept().await {
+        Ok((conn, peer)) => Some((conn, peer, permit)),
+        Err(error) => {
+            tracing::warn!(%error, "a connection cannot be accepted");
+            sleep(ACCEPT_PAUSE).await;
+            None
+        }
+    }
+}

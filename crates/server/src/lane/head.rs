@@ -1,0 +1,241 @@
+//! What lies in a connection's buffer, and whether it is for the short way.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header};
+use http_body_util::Full;
+use httparse::Header;
+use millrace_core::StreamName;
+use millrace_wire::{AppendHead, BadRequest, Fields, Found, path};
+
+use crate::{access::Caller, app::REQUEST_ID, config::Access};
+
+/// The most headers of a request that goes the short way; clients send about ten.
+const HEADERS_MAX: usize = 32;
+/// The most bytes of its first line and headers.
+const HEAD_BYTES_MAX: usize = 8 << 10;
+/// The most bytes of its body. BOUND: what a connection buffers before memory is asked for.
+const BODY_BYTES_MAX: usize = 64 << 10;
+
+/// What lies in a buffer.
+#[derive(Debug)]
+pub(super) enum Look {
+    /// Not a whole request yet; `in_body`: its head is there, and is for the short way.
+    Partial { in_body: bool },
+    /// Nothing for the short way.
+    Other,
+    /// An append, the hottest request.
+    Append(Append),
+    /// A request for the router, and its length.
+    Plain {
+        request: Request<Full<Bytes>>,
+        length: usize,
+    },
+}
+
+/// An append that needs no map of headers.
+#[derive(Debug)]
+pub(super) struct Append {
+    /// Who appends.
+    pub(super) caller: Caller,
+    pub(super) name: StreamName,
+    pub(super) head: Result<AppendHead, BadRequest>,
+    pub(super) body: Bytes,
+    /// Bytes of the buffer that it took.
+    pub(super) length: usize,
+}
+
+/// Header fields as they lie in the buffer.
+struct Raw<'a> {
+    fields: &'a [Header<'a>],
+    /// Which lengths their names have, a bit each: most of what is looked for is not there.
+    lengths: u64,
+}
+
+impl<'a> Raw<'a> {
+    fn new(fields: &'a [Header<'a>]) -> Self {
+        let lengths = fields
+            .iter()
+            .fold(0, |lengths, field| lengths | length_bit(field.name));
+        Self { fields, lengths }
+    }
+
+    fn has(&self, name: &HeaderName) -> bool {
+        self.find(name) != Found::Nothing
+    }
+}
+
+/// Names of 63 bytes and more share a bit.
+fn length_bit(name: &str) -> u64 {
+    1 << name.len().min(63)
+}
+
+impl Fields for Raw<'_> {
+    fn find(&self, name: &HeaderName) -> Found<'_> {
+        let name = name.as_str();
+        if self.lengths & length_bit(name) == 0 {
+            return Found::Nothing;
+        }
+        let named = self
+            .fields
+            .iter()
+            .filter(|field| field.name.eq_ignore_ascii_case(name));
+        Found::of(named.map(|field| field.value))
+    }
+}
+
+/// Looks at `input`. Appends go the shortest way only with `appends`: without it, the router answers
+/// them like all else.
+pub(super) fn look(input: &[u8], access: &Access, appends: bool) -> Look {
+    if input.is_empty() {
+        return Look::Partial { in_body: false };
+    }
+    let mut fields = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut parsed = httparse::Request::new(&mut fields);
+    let head = match parsed.parse(input) {
+        Ok(httparse::Status::Complete(bytes)) if bytes <= HEAD_BYTES_MAX => bytes,
+        Ok(httparse::Status::Partial) if input.len() < HEAD_BYTES_MAX => {
+            return Look::Partial { in_body: false };
+        }
+        // Too long, too many, or broken: hyper says so.
+        _ => return Look::Other,
+    };
+    let (Some(method), Some(target), Some(1)) = (parsed.method, parsed.path, parsed.version) else {
+        return Look::Other;
+    };
+    let fields = Raw::new(parsed.headers);
+    let Some(length) = body_bytes(&fields) else {
+        return Look::Other;
+    };
+    let Some(method) = method_of(method, target) else {
+        return Look::Other;
+    };
+    let Some(body) = input[head..].get(..length) else {
+        return Look::Partial { in_body: true };
+    };
+    let length = head + length;
+    if appends
+        && method == Method::POST
+        && let Some(append) = append(target, &fields, access, body, length)
+    {
+        return Look::Append(append);
+    }
+    match plain(method, target, &fields, body) {
+        Some(request) => Look::Plain { request, length },
+        None => Look::Other,
+    }
+}
+
+/// How long the body is; `None` when that is for hyper to say, or the short way is not for it.
+fn body_bytes(fields: &Raw<'_>) -> Option<usize> {
+    // Every one of these changes how the connection goes on.
+    let left_to_hyper = [
+        header::TRANSFER_ENCODING,
+        header::EXPECT,
+        header::UPGRADE,
+        header::TE,
+        header::TRAILER,
+    ];
+    if left_to_hyper.iter().any(|name| fields.has(name)) {
+        return None;
+    }
+    match fields.find(&header::CONNECTION) {
+        Found::Nothing => {}
+        Found::Value(value) if value.eq_ignore_ascii_case(b"keep-alive") => {}
+        Found::Value(_) | Found::Repeated => return None,
+    }
+    match fields.find(&header::CONTENT_LENGTH) {
+        Found::Nothing => Some(0),
+        Found::Value(digits) => decimal(digits).filter(|bytes| *bytes <= BODY_BYTES_MAX),
+        Found::Repeated => None,
+    }
+}
+
+/// Digits alone, and few enough to be no overflow.
+fn decimal(digits: &[u8]) -> Option<usize> {
+    let plain = (1..=9).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
+    plain.then(|| {
+        digits
+            .iter()
+            .fold(0, |number, digit| number * 10 + usize::from(digit - b'0'))
+    })
+}
+
+/// The method, where a request with it goes the short way: live reads hold a connection, and HEAD of
+/// what is no stream has a body that is not sent.
+fn method_of(method: &str, target: &str) -> Option<Method> {
+    let is_stream = target.starts_with(path::STREAM_PREFIX);
+    match method {
+        "POST" => Some(Method::POST),
+        "GET" if !may_be_events(target) => Some(Method::GET),
+        "PUT" => Some(Method::PUT),
+        "HEAD" if is_stream => Some(Method::HEAD),
+        "DELETE" => Some(Method::DELETE),
+        "OPTIONS" => Some(Method::OPTIONS),
+        _ => None,
+    }
+}
+
+/// Whether a read may be one of events, which has no end of its own. Only plain words are told apart
+/// here; whatever is written otherwise is hyper's to serve.
+fn may_be_events(target: &str) -> bool {
+    let Some((_, query)) = target.split_once('?') else {
+        return false;
+    };
+    let mut pairs = query.split('&');
+    pairs.any(|pair| match pair.split_once('=') {
+        Some(("live", value)) => !matches!(value, "long-poll" | "true" | "1" | "false" | "0"),
+        Some((key, _)) => key.contains('%') || key.contains('+'),
+        None => true,
+    })
+}
+
+/// An append that nothing but its own headers has a say in.
+fn append(
+    target: &str,
+    fields: &Raw<'_>,
+    access: &Access,
+    body: &[u8],
+    length: usize,
+) -> Option<Append> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
+    if !target.bytes().all(is_plain) || fields.has(&header::ORIGIN) || fields.has(&REQUEST_ID) {
+        return None;
+    }
+    let shown = fields.fields.iter().find(|field| {
+        field
+            .name
+            .eq_ignore_ascii_case(header::AUTHORIZATION.as_str())
+    });
+    let caller = access.master(shown.map(|field| field.value))?;
+    let name = path::stream_name(target)?.ok()?;
+    Some(Append {
+        caller,
+        name,
+        head: AppendHead::parse(fields),
+        body: Bytes::copy_from_slice(body),
+        length,
+    })
+}
+
+/// The request as the router takes it; `None` when it is none.
+fn plain(
+    method: Method,
+    target: &str,
+    fields: &Raw<'_>,
+    body: &[u8],
+) -> Option<Request<Full<Bytes>>> {
+    let mut headers = HeaderMap::with_capacity(fields.fields.len());
+    for field in fields.fields {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
+        headers.append(name, HeaderValue::from_bytes(field.value).ok()?);
+    }
+    let mut request = Request::new(Full::new(Bytes::copy_from_slice(body)));
+    *request.method_mut() = method;
+    *request.uri_mut() = Uri::try_from(target).ok()?;
+    *request.version_mut() = Version::HTTP_11;
+    *request.headers_mut() = headers;
+    Some(request)
+}
+
+#[cfg(test)]
+mod tests;

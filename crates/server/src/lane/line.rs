@@ -1,0 +1,282 @@
+//! A connection on the short way: its bytes in and out, its patience, its end.
+//!
+//! `conn/socket.rs` below keeps the deadlines of heads, of answers that nobody takes and of the end;
+//! here is what hyper keeps for its connections: a connection without a request.
+//!
+//! BOUND: input is at most one request of the short way and what one read brought behind it; output
+//! is what the requests of that input are answered, page by page.
+
+use std::{
+    future::poll_fn,
+    io,
+    mem::MaybeUninit,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
+use millrace_env::sleep;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf},
+    sync::watch,
+};
+
+use super::{Next, reply::Writer};
+use crate::{
+    answer::Answer,
+    config::Times,
+    conn::{Activity, Prefixed, Socket},
+    refusals::{Peer, Refused},
+};
+
+/// What one read takes at most.
+const READ_BYTES: usize = 16 << 10;
+/// Buffers that are larger give their memory back when they are empty.
+const KEPT_BYTES: usize = 4 << 10;
+/// How long the rest of a body may take to come. Who is slower is served by hyper, which asks for
+/// memory step by step.
+const BODY_PATIENCE: Duration = Duration::from_secs(1);
+
+/// A connection.
+pub(super) struct Line<C> {
+    peer: Peer,
+    socket: Socket<C>,
+    activity: Rc<Activity>,
+    times: Times,
+    draining: Draining,
+    input: Vec<u8>,
+    /// How much of the input is answered.
+    taken: usize,
+    output: Vec<u8>,
+    patience: Option<Patience>,
+}
+
+/// What a wait came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Waited {
+    /// More bytes are there.
+    More,
+    /// The rest of a body is slow to come, or does not come.
+    Slow,
+    /// The connection is over.
+    Ended,
+}
+
+type Timer = Pin<Box<dyn Future<Output = ()>>>;
+
+/// A timer that runs while a connection waits, and whether anything came since it was set.
+struct Patience {
+    timer: Timer,
+    in_body: bool,
+}
+
+/// Whether the server drains. Asks only once to be woken: a connection's task stays the same.
+struct Draining {
+    watch: watch::Receiver<bool>,
+    told: Timer,
+    is_registered: bool,
+}
+
+impl Draining {
+    fn new(watch: watch::Receiver<bool>) -> Self {
+        let mut waiting = watch.clone();
+        let told = Box::pin(async move {
+            // A server that is gone drains too.
+            let _ = waiting.wait_for(|draining| *draining).await;
+        });
+        Self {
+            watch,
+            told,
+            is_registered: false,
+        }
+    }
+
+    fn is_told(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.is_registered {
+            self.is_registered = true;
+            return self.told.as_mut().poll(cx).is_ready();
+        }
+        self.is_so()
+    }
+
+    fn is_so(&self) -> bool {
+        *self.watch.borrow()
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> Line<C> {
+    pub(super) fn new(conn: C, peer: Peer, times: Times, draining: watch::Receiver<bool>) -> Self {
+        let activity = Rc::new(Activity::default());
+        Self {
+            socket: Socket::new(conn, peer.clone(), times, Rc::clone(&activity)),
+            peer,
+            activity,
+            times,
+            draining: Draining::new(draining),
+            input: Vec::new(),
+            taken: 0,
+            output: Vec::new(),
+            patience: None,
+        }
+    }
+
+    /// What came and is not answered.
+    pub(super) fn input(&self) -> &[u8] {
+        &self.input[self.taken..]
+    }
+
+    /// Where answers are written.
+    pub(super) fn output_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.output
+    }
+
+    /// Whether the server drains: hyper ends a connection in order.
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.is_so()
+    }
+
+    /// The first `length` bytes of the input are a request that is answered now.
+    pub(super) fn began(&mut self, length: usize) {
+        self.activity.request_began(false);
+        self.patience = None;
+        self.taken += length;
+        if self.taken == self.input.len() {
+            self.taken = 0;
+            if self.input.capacity() > KEPT_BYTES {
+                self.input = Vec::new();
+            } else {
+                self.input.clear();
+            }
+        }
+    }
+
+    /// Waits for more input, once all answers are on their way.
+    pub(super) async fn wait(&mut self, in_body: bool) -> Waited {
+        if self.flush().await == Next::End {
+            return Waited::Ended;
+        }
+        if in_body {
+            // The deadline of heads is not for bodies.
+            self.activity.request_began(false);
+        }
+        self.input.drain(..self.taken);
+        self.taken = 0;
+        poll_fn(|cx| self.poll_wait(cx, in_body)).await
+    }
+
+    fn poll_wait(&mut self, cx: &mut Context<'_>, in_body: bool) -> Poll<Waited> {
+        let mut scratch = [const { MaybeUninit::uninit() }; READ_BYTES];
+        let mut scratch = ReadBuf::uninit(&mut scratch);
+        match Pin::new(&mut self.socket).poll_read(cx, &mut scratch) {
+            Poll::Ready(Ok(())) if !scratch.filled().is_empty() => {
+                self.input.extend_from_slice(scratch.filled());
+                return Poll::Ready(Waited::More);
+            }
+            // A body that breaks off is answered, by hyper.
+            Poll::Ready(_) if in_body => return Poll::Ready(Waited::Slow),
+            Poll::Ready(_) => return Poll::Ready(Waited::Ended),
+            Poll::Pending => {}
+        }
+        if self.draining.is_told(cx) && self.input.is_empty() {
+            return Poll::Ready(Waited::Ended);
+        }
+        if self
+            .patience
+            .as_ref()
+            .is_none_or(|set| set.in_body != in_body)
+        {
+            let after = if in_body {
+                BODY_PATIENCE
+            } else {
+                self.times.idle
+            };
+            let timer = Box::pin(sleep(after));
+            self.patience = Some(Patience { timer, in_body });
+        }
+        let timer = self.patience.as_mut().expect("just set");
+        match timer.timer.as_mut().poll(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(()) if in_body => Poll::Ready(Waited::Slow),
+            Poll::Ready(()) => {
+                self.peer.refused(Refused::Idle);
+                Poll::Ready(Waited::Ended)
+            }
+        }
+    }
+
+    /// Sends what is answered so far.
+    pub(super) async fn flush(&mut self) -> Next {
+        if self.output.is_empty() {
+            return Next::Go;
+        }
+        let sent = self.socket.write_all(&self.output).await;
+        if self.output.capacity() > KEPT_BYTES {
+            self.output = Vec::new();
+        } else {
+            self.output.clear();
+        }
+        self.activity.request_ended();
+        next(&sent)
+    }
+
+    /// Sends what is answered so far once it is much; else it waits for the end of the input.
+    pub(super) async fn flush_if_large(&mut self) -> Next {
+        if self.output.len() < READ_BYTES {
+            return Next::Go;
+        }
+        self.flush().await
+    }
+
+    /// Sends an answer; its body piece by piece where it is not in memory.
+    pub(super) async fn send(&mut self, writer: &Writer, answer: Answer, is_head: bool) -> Next {
+        let (head, mut body) = answer.into_parts();
+        writer.head(&head, body.size_hint().exact(), is_head, &mut self.output);
+        if is_head {
+            return self.flush().await;
+        }
+        while let Some(piece) = body.frame().await {
+            let Ok(piece) = piece else {
+                // What was read goes out first: the client sees an answer that breaks off.
+                self.flush().await;
+                return Next::End;
+            };
+            let Ok(piece) = piece.into_data() else {
+                continue;
+            };
+            if self.output.len() + piece.len() <= READ_BYTES {
+                self.output.extend_from_slice(&piece);
+                continue;
+            }
+            if self.flush().await == Next::End {
+                return Next::End;
+            }
+            if next(&self.socket.write_all(&piece).await) == Next::End {
+                return Next::End;
+            }
+        }
+        self.flush().await
+    }
+
+    /// Ends the connection so that the client gets all that was sent.
+    pub(super) async fn close(&mut self) {
+        // The client may be gone already.
+        let _ = self.socket.shutdown().await;
+    }
+
+    /// The connection and what came on it unanswered, for hyper.
+    pub(super) fn hand_over(self) -> Prefixed<C> {
+        let mut unread = self.input;
+        unread.drain(..self.taken);
+        Prefixed::new(self.socket.into_conn(), unread.into())
+    }
+}
+
+fn next(sent: &io::Result<()>) -> Next {
+    match sent {
+        Ok(()) => Next::Go,
+        Err(_) => Next::End,
+    }
+}

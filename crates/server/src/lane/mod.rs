@@ -1,0 +1,145 @@
+//! The short way of a plain HTTP/1.1 connection: requests that lie whole in its buffer are answered
+//! without hyper, which costs as much as all the rest of an append.
+//!
+//! The short way takes only what leaves no choice of reading: HTTP/1.1, at most one
+//! `Content-Length`, a small body, no `Transfer-Encoding`, `Expect`, `Upgrade` or `Connection`, no
+//! live read. At the first request that is anything else, broken ones included, the connection and
+//! all its unread bytes are handed to hyper, for good: what is ambiguous has one judge, and there is
+//! nothing to smuggle between two (T94). Answers are the same to the byte, which a test holds against
+//! hyper's.
+//!
+//! - `head.rs`: what lies in the buffer, and whether it is for the short way.
+//! - `line.rs`: a connection's bytes in and out, its patience, its end.
+//! - `append.rs`: the one request that is answered without a map of headers.
+//! - `reply.rs`: answers as bytes.
+//!
+//! Not here: what a request means (`millrace-wire`), all other answers (`router.rs`).
+//!
+//! Next on the append walk: `append.rs`.
+
+mod append;
+mod head;
+mod line;
+mod reply;
+
+use std::{rc::Rc, sync::Arc};
+
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body_util::Full;
+use millrace_wire::{HttpFault, path};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::watch,
+};
+
+use self::{
+    head::{Append, Look},
+    line::{Line, Waited},
+    reply::Writer,
+};
+use crate::{
+    app::App,
+    conn::Prefixed,
+    refusals::Peer,
+    router::{self, Panicked, unwinding},
+};
+
+/// Answers what goes the short way, for the connections of one core.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    app: Arc<App>,
+    writer: Writer,
+}
+
+/// Whether a connection goes on after an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Go,
+    /// The answer could not be sent, or broke off.
+    End,
+}
+
+impl Lane {
+    pub(crate) fn new(app: Arc<App>) -> Rc<Self> {
+        let writer = Writer::new(&app);
+        Rc::new(Self { app, writer })
+    }
+
+    /// Serves a connection for as long as it goes the short way. `None`: to its end; else it is to be
+    /// served on by hyper.
+    pub(crate) async fn serve<C>(
+        &self,
+        conn: C,
+        peer: Peer,
+        draining: watch::Receiver<bool>,
+    ) -> Option<Prefixed<C>>
+    where
+        C: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut line = Line::new(conn, peer, self.app.config.times, draining);
+        loop {
+            // Hyper ends a connection in order: its last answer says that it is the last.
+            if line.is_draining() && !line.input().is_empty() {
+                return Some(line.hand_over());
+            }
+            // Where requests are logged, one place logs them.
+            let shortest = !tracing::enabled!(tracing::Level::DEBUG);
+            let next = match head::look(line.input(), &self.app.config.access, shortest) {
+                Look::Partial { in_body } => match line.wait(in_body).await {
+                    Waited::More => Next::Go,
+                    Waited::Slow => return Some(line.hand_over()),
+                    Waited::Ended => Next::End,
+                },
+                Look::Other => {
+                    if line.flush().await == Next::Go {
+                        return Some(line.hand_over());
+                    }
+                    Next::End
+                }
+                Look::Append(append) => {
+                    line.began(append.length);
+                    self.append(append, &mut line).await
+                }
+                Look::Plain { request, length } => {
+                    line.began(length);
+                    self.plain(request, &mut line).await
+                }
+            };
+            if next == Next::End {
+                line.close().await;
+                return None;
+            }
+        }
+    }
+
+    /// Appends; only what is refused takes the router's way to an answer.
+    async fn append<C>(&self, append: Append, line: &mut Line<C>) -> Next
+    where
+        C: AsyncRead + AsyncWrite + Unpin,
+    {
+        let name = append.name.clone();
+        let problem = match unwinding(append::append(&self.app, append)).await {
+            Ok(Ok((outcome, brought_bytes))) => {
+                let id = self.app.new_request_id();
+                let out = line.output_mut();
+                self.writer.append(&outcome, brought_bytes, &id, out);
+                return line.flush_if_large().await;
+            }
+            Ok(Err(problem)) => problem,
+            Err(Panicked) => HttpFault::Internal.into(),
+        };
+        let answer = router::refused(&self.app, &Method::POST, &path::location(&name), &problem);
+        line.send(&self.writer, answer, false).await
+    }
+
+    /// Answers by the router, as hyper would have it answered.
+    async fn plain<C>(&self, request: Request<Full<Bytes>>, line: &mut Line<C>) -> Next
+    where
+        C: AsyncRead + AsyncWrite + Unpin,
+    {
+        let is_head = request.method() == Method::HEAD;
+        let answer = router::answer(&self.app, request).await;
+        line.send(&self.writer, answer, is_head).await
+    }
+}
