@@ -9,7 +9,7 @@ use std::{
 
 use crate::support::{Server, command, ran};
 
-const SHORT: [&str; 4] = ["--duration", "300ms", "--warmup", "50ms"];
+const SHORT: [&str; 4] = ["--duration", "300ms", "--warmup", "0s"];
 
 #[test]
 fn every_kind_runs_and_verifies() {
@@ -35,13 +35,15 @@ fn every_kind_runs_and_verifies() {
         ];
         let args = [&["bench", kind], SHORT.as_slice(), more.as_slice()].concat();
         let report = server.json(&args);
-        assert!(report["requests"].as_u64() > Some(0), "{kind}: {report}");
+        // What was due in time is waited for, however slow the machine is; rates may be nothing.
+        let count = |what: &str| report[what]["count"].as_u64();
+        assert!(count("answers") > Some(0), "{kind}: {report}");
         assert!(
             report["verified"]["streams"].as_u64() > Some(0) || kind == "head",
             "{kind}"
         );
         if matches!(kind, "sse" | "long-poll") {
-            assert!(report["deliveries"].as_u64() > Some(0), "{kind}: {report}");
+            assert!(count("arrivals") > Some(0), "{kind}: {report}");
         }
     }
     assert_eq!(server.ok(&["ls"]), "", "what it made is gone");
@@ -168,7 +170,13 @@ fn at_a_rate_all_that_had_to_wait_for_a_stall_is_charged_for_it() {
     ];
     let ran = ran(command(&args).output().expect("runs"));
     let report: serde_json::Value = serde_json::from_str(&ran.out).expect("a document");
-    assert_eq!(report["answers"]["count"].as_u64(), Some(100), "{report}");
+    let answered = report["answers"]["count"].as_u64();
+    let due = answered.zip(report["unsent"].as_u64());
+    assert_eq!(
+        due.map(|(sent, unsent)| sent + unsent),
+        Some(100),
+        "{report}"
+    );
     // One request stalled; 60 were due meanwhile, half of them for 300 ms and more.
     assert!(report["answers"]["p99_s"].as_f64() > Some(0.5), "{report}");
     assert!(report["answers"]["p50_s"].as_f64() > Some(0.02), "{report}");
