@@ -1,10 +1,9 @@
 //! Who may do what on which stream.
 //!
 //! A request is decided in two steps. Its headers tell who sends it ([`Policy::identify`]: 401 when
-//! nobody known); then every handler says what it is about to do and to what ([`Caller::may`]: 403
-//! when that is not allowed), a fork's source included. What comes of a decision is a [`Grant`], and
-//! [`App::engine`](crate::app::App::engine) takes one: a handler that did not ask cannot reach a
-//! stream.
+//! nobody known); then every handler says what it is about to do and to what (`Caller::may`: 403
+//! when that is not allowed), a fork's source included. What comes of a decision is a `Grant`, and
+//! `App::engine` takes one: a handler that did not ask cannot reach a stream.
 //!
 //! A grant may end. Live reads end with it, like those of a server that stops: with an offset to go
 //! on from.
@@ -118,7 +117,7 @@ pub(crate) enum Caller {
     Principal(Arc<dyn Principal>),
 }
 
-/// That somebody may do something; made by [`Caller::may`] alone.
+/// That somebody may do something; made by `Caller::may` alone.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Grant {
     until: Option<Timestamp>,
@@ -160,7 +159,7 @@ impl Access {
 }
 
 impl Caller {
-    /// Whether it may do this. Nothing that needs a [`Grant`] happens otherwise.
+    /// Whether it may do this. Nothing that needs a `Grant` happens otherwise.
     pub(crate) fn may(&self, action: Action, target: Target<'_>) -> Result<Grant, Problem> {
         let decision = match self {
             Self::Unknown => return Err(HttpFault::Unauthorized.into()),

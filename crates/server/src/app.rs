@@ -14,7 +14,7 @@ use millrace_engine::Engine;
 use millrace_env::Env;
 use millrace_wire::{HttpFault, Problem, cursor};
 
-use crate::{access::Grant, config::Config, metrics::Metrics, refusals::Refusals};
+use crate::{access::Grant, bodies::Bulk, config::Config, metrics::Metrics, refusals::Refusals};
 
 /// The header that carries a request's id, both ways.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -31,6 +31,8 @@ pub(crate) struct App {
     /// Set once, when recovery is done.
     engine: OnceLock<Engine>,
     pub(crate) metrics: Metrics,
+    /// Where long answers wait for their turn.
+    pub(crate) bulk: Bulk,
     pub(crate) started: Started,
     /// Tells the requests of one process from those of another in one log.
     process: u64,
@@ -57,6 +59,7 @@ impl App {
             refusals: Arc::default(),
             engine: OnceLock::new(),
             metrics: Metrics::default(),
+            bulk: Bulk::default(),
             started,
             process,
             requests: AtomicU64::new(0),

@@ -51,12 +51,12 @@ pub fn post(outcome: &Outcome, brought_bytes: bool) -> Reply {
     reply(outcome, brought_bytes)
 }
 
-/// The same answer without a map: `put` gets the headers one by one. For who writes them to a socket
-/// at once.
+/// The same answer without a map: `put` gets the names and values one by one. For who writes them to
+/// a socket at once.
 pub fn post_with(
     outcome: &Outcome,
     brought_bytes: bool,
-    put: impl FnMut(HeaderName, HeaderValue),
+    put: impl FnMut(HeaderName, &str),
 ) -> StatusCode {
     if let Some((summary, producer)) = appended_parts(outcome) {
         appended(summary, producer, put);
@@ -73,6 +73,7 @@ fn reply(outcome: &Outcome, brought_bytes: bool) -> Reply {
     let mut headers = HeaderMap::new();
     if let Some((summary, producer)) = appended_parts(outcome) {
         appended(summary, producer, |name, value| {
+            let value = HeaderValue::from_str(value).expect("digits, hyphens and letters");
             headers.insert(name, value);
         });
     }
@@ -113,15 +114,15 @@ fn appended_parts(outcome: &Outcome) -> Option<(&Summary, Option<(u64, u64)>)> {
 fn appended(
     summary: &Summary,
     producer: Option<(u64, u64)>,
-    mut put: impl FnMut(HeaderName, HeaderValue),
+    mut put: impl FnMut(HeaderName, &str),
 ) {
-    put(STREAM_NEXT_OFFSET, Token::new(summary.tail).into());
+    put(STREAM_NEXT_OFFSET, Token::new(summary.tail).as_str());
     if summary.closed {
-        put(STREAM_CLOSED, TRUE);
+        put(STREAM_CLOSED, "true");
     }
     if let Some((epoch, seq)) = producer {
-        put(PRODUCER_EPOCH, epoch.into());
-        put(PRODUCER_SEQ, seq.into());
+        put(PRODUCER_EPOCH, &epoch.to_string());
+        put(PRODUCER_SEQ, &seq.to_string());
     }
 }
 

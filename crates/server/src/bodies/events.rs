@@ -128,7 +128,14 @@ impl Events {
         if let Some(frame) = self.shared_frame(from, next, shared) {
             return Ok(frame);
         }
+        // What is not at the tail is the stream's past, and mostly long.
+        let place = if shared {
+            None
+        } else {
+            self.app.bulk.turn().await.ok()
+        };
         let bytes = batch.collect().await?;
+        drop(place);
         Ok(self.encoded(from, next, shared, &bytes))
     }
 

@@ -3,10 +3,12 @@
 //! hyper asks for the next piece only when the socket took the last ones, so a slow client is never
 //! read ahead for: what it holds in memory is one piece and the connection's buffer.
 
+mod bulk;
 mod events;
 mod page;
 mod pulled;
 
+pub(crate) use bulk::Bulk;
 pub(crate) use events::{EventBody, Events};
 pub(crate) use page::{PageBody, page};
 

@@ -7,6 +7,7 @@ use millrace_wire::page::Page;
 
 use super::{
     Broken,
+    bulk::Bulk,
     pulled::{Pulled, Source},
 };
 use crate::answer::AnswerBody;
@@ -19,20 +20,27 @@ pub(crate) type PageBody = Pulled<PageSource>;
 
 /// The page of `batch`. The first piece is read before the answer begins, so that bytes which cannot
 /// be read are an error with a status wherever possible (T81).
-pub(crate) async fn page(kind: ContentKind, mut batch: Batch) -> Result<AnswerBody, Refusal> {
+pub(crate) async fn page(
+    kind: ContentKind,
+    mut batch: Batch,
+    bulk: &Bulk,
+) -> Result<AnswerBody, Refusal> {
     let page = Page::new(kind, batch.len);
     let len = page.content_length();
     if len <= SMALL_BYTES_MAX {
         let whole = whole(page, batch).await?;
         return Ok(AnswerBody::Full(whole.into()));
     }
+    let place = bulk.turn().await;
     let first = batch.chunk().await.transpose()?;
+    drop(place);
     let source = PageSource {
         page,
         batch,
         opening: Some(page.opening()),
         first,
         is_closed: false,
+        bulk: bulk.clone(),
     };
     Ok(AnswerBody::Page(Pulled::new(source, Some(len))))
 }
@@ -60,6 +68,7 @@ pub(crate) struct PageSource {
     opening: Option<Bytes>,
     first: Option<Bytes>,
     is_closed: bool,
+    bulk: Bulk,
 }
 
 impl Source for PageSource {
@@ -72,7 +81,10 @@ impl Source for PageSource {
             return Some(Ok(self.page.pass(first)));
         }
         loop {
-            match self.batch.chunk().await {
+            let place = self.bulk.turn().await;
+            let chunk = self.batch.chunk().await;
+            drop(place);
+            match chunk {
                 Some(Ok(chunk)) => {
                     let piece = self.page.pass(chunk);
                     if !piece.is_empty() {

@@ -151,7 +151,7 @@ impl PageOf<'_> {
     pub(super) async fn answer(&self, batch: Batch) -> Result<Answer, Refusal> {
         let etag = self.etag(&batch);
         let reply = outcome::read(ReadEnd::Page, self.facts(&batch, Some(etag)));
-        let body = bodies::page(self.head.content_type.kind(), batch).await?;
+        let body = bodies::page(self.head.content_type.kind(), batch, &self.app.bulk).await?;
         Ok(answer::with_body(reply, body))
     }
 }

@@ -42,7 +42,7 @@ impl Writer {
         answer.headers_mut().remove(REQUEST_ID);
         let mut common = Vec::new();
         for (name, value) in answer.headers() {
-            put(&mut common, name, value);
+            put(&mut common, name, value.as_bytes());
         }
         Self {
             env: app.env.clone(),
@@ -57,7 +57,9 @@ impl Writer {
         // Most are this; the true one is known when the headers are written.
         status_line(out, StatusCode::NO_CONTENT);
         let head = out.len();
-        let status = outcome::post_with(outcome, brought, |name, value| put(out, &name, &value));
+        let status = outcome::post_with(outcome, brought, |name, value| {
+            put(out, &name, value.as_bytes());
+        });
         if status != StatusCode::NO_CONTENT {
             let headers = out.split_off(head);
             out.truncate(line);
@@ -82,7 +84,7 @@ impl Writer {
     ) {
         status_line(out, head.status);
         for (name, value) in &head.headers {
-            put(out, name, value);
+            put(out, name, value.as_bytes());
         }
         let bodiless = matches!(
             head.status,
@@ -91,7 +93,11 @@ impl Writer {
         let bytes = body_bytes.expect("only event streams have bodies of unknown length");
         // HEAD without a body to speak of says nothing of its length.
         if !bodiless && (!is_head || bytes > 0) {
-            put(out, &header::CONTENT_LENGTH, &bytes.into());
+            put(
+                out,
+                &header::CONTENT_LENGTH,
+                HeaderValue::from(bytes).as_bytes(),
+            );
         }
         self.end(out);
     }
@@ -119,9 +125,9 @@ fn status_line(out: &mut Vec<u8>, status: StatusCode) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn put(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
+fn put(out: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
     out.extend_from_slice(name.as_str().as_bytes());
     out.extend_from_slice(b": ");
-    out.extend_from_slice(value.as_bytes());
+    out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
 }

@@ -207,6 +207,9 @@ fn a_raised_generation_is_counted_when_the_log_is_replayed() {
     let mut bench = Bench::with(3, options);
     bench.create("a", b"x");
     bench.at().flush().expect("it flushes");
+    // The start after an unsafe run raises all; the one after that, which replays the raised append,
+    // must not do so again, or it would hide what replay forgot.
+    bench.options.durability = Durability::Local;
     bench.crash();
     bench
         .append("a", b"y")
