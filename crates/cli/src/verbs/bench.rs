@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// A run that is stopped is left alone when nothing comes of it for so long.
-const SILENT_FOR: Duration = Duration::from_secs(2);
+const SILENT_FOR: Duration = Duration::from_secs(5);
 
 /// Runs the load and prints what came of it.
 pub(crate) fn bench(args: &BenchArgs) -> Result<ExitCode, Failure> {

@@ -17,8 +17,8 @@ use crate::{
 };
 
 const SHORT: [&str; 4] = ["--duration", "200ms", "--warmup", "0ms"];
-/// Nobody waits for their end.
-const ENDLESS: [&str; 4] = ["--duration", "1h", "--warmup", "0ms"];
+/// Nobody waits for their end. At a rate, so that what is there to be deleted stays little.
+const ENDLESS: [&str; 6] = ["--duration", "1h", "--warmup", "0ms", "--rate", "200"];
 /// Kinds that begin with one creation, with many, and with one on another connection.
 const KINDS: [&str; 3] = ["append", "create", "sse"];
 
@@ -93,9 +93,9 @@ fn an_interrupt_in_the_middle_says_how_much_was_done_and_leaves_no_stream() {
     let server = Server::start();
     for (kind, streams) in [
         (&["append", "--streams", "3"][..], 3),
-        (&["json", "--rate", "500"], 1),
+        (&["json"], 1),
         (&["create"], 50),
-        (&["sse", "--subscribers", "2", "--rate", "50"], 1),
+        (&["sse", "--subscribers", "2"], 1),
         (&["catch-up", "--prefill", "1TiB"], 1),
     ] {
         let args = [&["bench"], kind].concat();
@@ -174,27 +174,28 @@ fn streams_that_an_interrupt_leaves_are_counted_and_the_command_removes_them() {
 #[test]
 fn an_interrupt_while_the_server_is_silent_says_what_may_be_there() {
     let server = Server::start();
-    for kind in ["append", "sse"] {
-        for (json, sent, code) in [(false, Signal::INT, 130), (true, Signal::TERM, 143)] {
-            let stall = Stall::after(0, &server.url);
-            let more: &[&str] = if json { &["--json"] } else { &[] };
-            let mut command = command(&[&["bench", kind], more].concat());
-            let child = start(command.env("MILLRACE_URL", &stall.url));
-            stall.holds();
-            signal(&child, sent);
-            let told = ran(child.wait_with_output().expect("ends"));
-            assert_eq!((told.code, &told.out[..]), (Some(code), ""), "{kind}");
-            let what = "before anything was measured; up to 1 of its streams may still be there";
-            if json {
-                let document: Value = documents("bench", &told.err)[0].clone();
-                assert_eq!(document["interrupted"], true);
-                assert_eq!(document["message"], what, "{kind}");
-                assert_eq!(document["streams_left"], 1);
-                typed(&server, document["help"].as_str().expect("text"));
-            } else {
-                let last = format!("interrupted {what}\nhelp: remove it with `millrace rm ");
-                assert!(told.err.starts_with(&last), "{kind}: {}", told.err);
-            }
+    for (kind, json, sent, code) in [
+        ("append", false, Signal::INT, 130),
+        ("sse", true, Signal::TERM, 143),
+    ] {
+        let stall = Stall::after(0, &server.url);
+        let more: &[&str] = if json { &["--json"] } else { &[] };
+        let mut command = command(&[&["bench", kind], more].concat());
+        let child = start(command.env("MILLRACE_URL", &stall.url));
+        stall.holds();
+        signal(&child, sent);
+        let told = ran(child.wait_with_output().expect("ends"));
+        assert_eq!((told.code, &told.out[..]), (Some(code), ""), "{kind}");
+        let what = "before anything was measured; up to 1 of its streams may still be there";
+        if json {
+            let document: Value = documents("bench", &told.err)[0].clone();
+            assert_eq!(document["interrupted"], true);
+            assert_eq!(document["message"], what, "{kind}");
+            assert_eq!(document["streams_left"], 1);
+            typed(&server, document["help"].as_str().expect("text"));
+        } else {
+            let last = format!("interrupted {what}\nhelp: remove it with `millrace rm ");
+            assert!(told.err.starts_with(&last), "{kind}: {}", told.err);
         }
     }
 }
@@ -203,8 +204,17 @@ fn an_interrupt_while_the_server_is_silent_says_what_may_be_there() {
 fn an_interrupt_while_nobody_takes_the_figures() {
     let server = Server::start();
     let (reader, writer) = full_pipe();
-    // Long enough to be seen.
-    let mut command = server.command(&["bench", "--duration", "3s", "--warmup", "0ms"]);
+    // Long enough to be seen, little to be read back.
+    let long = [
+        "bench",
+        "--duration",
+        "3s",
+        "--warmup",
+        "0ms",
+        "--rate",
+        "50",
+    ];
+    let mut command = server.command(&long);
     let child = command.stdout(writer).stderr(Stdio::piped()).spawn();
     let child = child.expect("starts");
     let list = || server.ok(&["ls"]);
