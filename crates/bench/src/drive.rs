@@ -24,7 +24,9 @@ use crate::{
 /// Large enough that bulk reads cost few calls, small enough to stay in the cache.
 const BUFFER_BYTES: usize = 256 << 10;
 /// Of a refusal, so much is kept to be shown.
-const REFUSAL_BYTES: usize = 300;
+const REFUSAL_BYTES: usize = 1000;
+/// What is under way when the observer stops it may take so long.
+const HALT_WITHIN: Duration = Duration::from_secs(1);
 /// What is under way when time is over must arrive within this.
 const SETTLE_WITHIN: Duration = Duration::from_secs(30);
 /// How often the observer is told, at least.
@@ -47,6 +49,8 @@ pub(crate) struct Shape {
 /// What the observer is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Moment {
+    /// Subscribers connect.
+    Joining,
     /// Connections are there, subscribers listen.
     Ready,
     /// It runs, but is not measured yet.
@@ -55,30 +59,37 @@ pub(crate) enum Moment {
     Measuring,
     /// Time is over.
     Over,
+    /// What was under way arrives.
+    Settling,
 }
 
-/// Called now and then with the time since the start.
-pub(crate) type Observe<'a> = &'a mut dyn FnMut(Moment, &Tally, Duration) -> Result<(), BenchError>;
+/// What is seen of the loop now and then.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen<'a> {
+    pub(crate) moment: Moment,
+    pub(crate) tally: &'a Tally,
+    /// Since the start.
+    pub(crate) elapsed: Duration,
+    /// How many streams there may be, where the work makes or deletes them.
+    pub(crate) streams: Option<usize>,
+}
+
+/// Called now and then; an error ends the loop.
+pub(crate) type Observe<'a> = dyn FnMut(Seen<'_>) -> Result<(), BenchError> + 'a;
 
 /// Runs work to its end.
 pub(crate) fn drive<W: Work>(
     target: &Target,
     shape: Shape,
     work: &mut W,
-    observe: Observe<'_>,
+    observe: &mut Observe<'_>,
 ) -> Result<Tally, BenchError> {
     let mut drive = Drive::connect(target, shape, work)?;
-    if shape.duration.is_none() {
-        // Subscribers of what is there already are served from their first request on.
-        drive.begin();
+    let done = drive.whole(observe);
+    if matches!(done, Err(BenchError::Stopped)) {
+        drive.halt(observe);
     }
-    drive.subscribe()?;
-    observe(Moment::Ready, &drive.tally, Duration::ZERO)?;
-    if shape.duration.is_some() {
-        drive.begin();
-    }
-    drive.run(observe)?;
-    drive.settle()?;
+    done?;
     Ok(drive.tally)
 }
 
@@ -131,14 +142,47 @@ impl<'a, W: Work> Drive<'a, W> {
         })
     }
 
+    fn whole(&mut self, observe: &mut Observe<'_>) -> Result<(), BenchError> {
+        if self.shape.duration.is_none() {
+            // Subscribers of what is there already are served from their first request on.
+            self.begin();
+        }
+        self.subscribe(observe)?;
+        self.tell(observe, Moment::Ready, Duration::ZERO)?;
+        if self.shape.duration.is_some() {
+            self.begin();
+        }
+        self.run(observe)?;
+        self.settle(observe)
+    }
+
+    fn tell(
+        &self,
+        observe: &mut Observe<'_>,
+        moment: Moment,
+        elapsed: Duration,
+    ) -> Result<(), BenchError> {
+        observe(Seen {
+            moment,
+            tally: &self.tally,
+            elapsed,
+            streams: self.work.streams(),
+        })
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.clock.mono().saturating_sub(self.begun)
+    }
+
     /// Lets subscribers ask, and waits until they listen.
-    fn subscribe(&mut self) -> Result<(), BenchError> {
+    fn subscribe(&mut self, observe: &mut Observe<'_>) -> Result<(), BenchError> {
         for at in self.shape.paced..self.connections.len() {
             self.send(at, Duration::ZERO)?;
         }
         let deadline = self.clock.mono() + SETTLE_WITHIN;
         while !self.work.is_ready() {
             self.turn(TELL_EVERY)?;
+            self.tell(observe, Moment::Joining, Duration::ZERO)?;
             self.before(deadline, "not every subscriber was answered")?;
         }
         Ok(())
@@ -162,7 +206,7 @@ impl<'a, W: Work> Drive<'a, W> {
         };
     }
 
-    fn run(&mut self, observe: Observe<'_>) -> Result<(), BenchError> {
+    fn run(&mut self, observe: &mut Observe<'_>) -> Result<(), BenchError> {
         let mut told = self.begun;
         let mut moment = Moment::Warming;
         loop {
@@ -175,7 +219,7 @@ impl<'a, W: Work> Drive<'a, W> {
                 told = Duration::ZERO;
             }
             if now >= told + TELL_EVERY {
-                observe(moment, &self.tally, now.saturating_sub(self.begun))?;
+                self.tell(observe, moment, now.saturating_sub(self.begun))?;
                 told = now;
             }
             self.pump(now)?;
@@ -185,14 +229,13 @@ impl<'a, W: Work> Drive<'a, W> {
             }
             self.turn(TELL_EVERY.min(self.tally.until.saturating_sub(now)))?;
         }
-        let elapsed = self.clock.mono().saturating_sub(self.begun);
-        observe(Moment::Over, &self.tally, elapsed)?;
-        self.backlog()
+        self.tell(observe, Moment::Over, self.elapsed())?;
+        self.backlog(observe)
     }
 
     /// What was due in time is sent although time is over: a server that fell behind is charged for
     /// it. What is not sent in as much time again is counted, and said.
-    fn backlog(&mut self) -> Result<(), BenchError> {
+    fn backlog(&mut self, observe: &mut Observe<'_>) -> Result<(), BenchError> {
         let (Some(rate), Some(duration)) = (self.shape.rate, self.shape.duration) else {
             return Ok(());
         };
@@ -200,6 +243,7 @@ impl<'a, W: Work> Drive<'a, W> {
         while self.next_due(rate) < self.tally.until && self.clock.mono() < deadline {
             self.pump(self.clock.mono())?;
             self.turn(TELL_EVERY)?;
+            self.tell(observe, Moment::Settling, self.elapsed())?;
         }
         let since = self.tally.until.saturating_sub(self.begun).as_secs_f64();
         self.tally.unsent = whole((since * rate).ceil()).saturating_sub(self.sent);
@@ -342,7 +386,7 @@ impl<'a, W: Work> Drive<'a, W> {
                 Piece::End(head) => {
                     let ended = match status {
                         429 | 503 => None,
-                        400.. => return Err(refused(head, refusal)),
+                        400.. if !work.accepts(status) => return Err(refused(head, refusal)),
                         _ => Some(work.end(at, head, now, tally)?),
                     };
                     let closes = head.closes;
@@ -409,14 +453,30 @@ impl<'a, W: Work> Drive<'a, W> {
     }
 
     /// Waits for what is under way.
-    fn settle(&mut self) -> Result<(), BenchError> {
+    fn settle(&mut self, observe: &mut Observe<'_>) -> Result<(), BenchError> {
         self.is_over = true;
         let deadline = self.clock.mono() + SETTLE_WITHIN;
         while self.under_way > 0 || !self.work.is_settled() {
             self.turn(TELL_EVERY)?;
+            self.tell(observe, Moment::Settling, self.elapsed())?;
             self.before(deadline, "what was under way at the end did not arrive")?;
         }
         Ok(())
+    }
+
+    /// Sends no more, and waits a little for what is under way: a stream that the server still makes
+    /// would be there after it was deleted.
+    fn halt(&mut self, observe: &mut Observe<'_>) {
+        self.is_over = true;
+        let elapsed = self.elapsed();
+        let deadline = self.clock.mono() + HALT_WITHIN;
+        while self.under_way > 0 && self.clock.mono() < deadline {
+            if self.turn(TELL_EVERY).is_err() {
+                break;
+            }
+        }
+        // That it is stopped is known.
+        let _ = self.tell(observe, Moment::Settling, elapsed);
     }
 }
 

@@ -35,6 +35,9 @@ pub enum BenchError {
     /// Something did not arrive in time.
     #[error("{0}")]
     Late(String),
+    /// The observer wants no more of it.
+    #[error("stopped")]
+    Stopped,
     /// The system refused something.
     #[error("{what}: {error}")]
     System {

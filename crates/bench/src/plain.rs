@@ -116,7 +116,7 @@ impl<'a> Plain<'a> {
                 200..300 => return Ok(answer),
                 429 | 503 => thread::park_timeout(AWAY),
                 status => {
-                    let text = &answer.body[..answer.body.len().min(300)];
+                    let text = &answer.body[..answer.body.len().min(1000)];
                     return Err(BenchError::Refused {
                         status,
                         what,

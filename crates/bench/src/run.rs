@@ -5,11 +5,11 @@ use std::time::Duration;
 use crate::{
     BenchError, Kind, Plan, Report, Target,
     chain::{Messages, filler},
-    drive::{Moment, Shape, drive},
+    drive::{Moment, Seen, Shape, drive},
     plain::Plain,
     report::Verified,
     request::Requests,
-    verify,
+    verify::{self, GoOn},
     work::{
         Appends, CatchUp, Content, Each, Follow, Poll, Reads, Sent, Small, TEXT, Tally, Wanted,
         Work,
@@ -26,8 +26,10 @@ const HANDS: usize = 16;
 /// Where a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Streams are made and filled.
+    /// Nothing was done yet.
     Preparing,
+    /// Streams are made and filled, subscribers connect.
+    Filling,
     /// Connections are there, subscribers listen.
     Ready,
     /// It runs, but is not measured yet.
@@ -36,6 +38,8 @@ pub enum Phase {
     Measuring,
     /// Time is over.
     Over,
+    /// What was under way arrives.
+    Settling,
     /// What is there is verified.
     Verifying,
     /// Streams are deleted.
@@ -53,9 +57,12 @@ pub struct Progress {
     pub requests: u64,
     /// Messages that reached subscribers meanwhile.
     pub deliveries: u64,
+    /// How many streams of the run there may be.
+    pub streams: usize,
 }
 
-/// Called with every [`Progress`]; an error ends the run.
+/// Called with every [`Progress`]; an error ends the run. After [`BenchError::Stopped`] the streams
+/// are deleted as at the end of a run, and the last progress tells how many are left.
 pub type Observer<'a> = dyn FnMut(Progress) -> Result<(), BenchError> + 'a;
 
 /// Carries out a plan.
@@ -71,21 +78,14 @@ pub fn run(
         plan,
         requests: &requests,
         plain: Plain::open(target, &requests)?,
+        made: 0,
         observer,
     };
-    run.phase(Phase::Preparing)?;
-    let (tally, verified, streams) = match plan.kind {
-        Kind::Append | Kind::Json => run.appends()?,
-        Kind::Create => run.creations()?,
-        Kind::Read | Kind::Tail | Kind::Head => run.reads()?,
-        Kind::CatchUp => run.catch_up()?,
-        Kind::Sse | Kind::SseReplay => run.follow()?,
-        Kind::LongPoll => run.poll()?,
-    };
-    if !plan.keep {
-        run.delete(streams)?;
+    let done = run.whole();
+    if matches!(done, Err(BenchError::Stopped)) && !plan.keep && run.made > 0 {
+        run.clean();
     }
-    Ok(Report::of(plan, &tally, verified))
+    done
 }
 
 /// What was counted, what was verified, how many streams there are.
@@ -96,33 +96,50 @@ struct Run<'a, 'o> {
     plan: &'a Plan,
     requests: &'a Requests,
     plain: Plain<'a>,
+    /// How many streams there may be.
+    made: usize,
     observer: &'a mut Observer<'o>,
 }
 
 impl Run<'_, '_> {
+    fn whole(&mut self) -> Result<Report, BenchError> {
+        self.phase(Phase::Preparing)?;
+        let (tally, verified, streams) = match self.plan.kind {
+            Kind::Append | Kind::Json => self.appends()?,
+            Kind::Create => self.creations()?,
+            Kind::Read | Kind::Tail | Kind::Head => self.reads()?,
+            Kind::CatchUp => self.catch_up()?,
+            Kind::Sse | Kind::SseReplay => self.follow()?,
+            Kind::LongPoll => self.poll()?,
+        };
+        if !self.plan.keep {
+            self.delete(streams)?;
+        }
+        Ok(Report::of(self.plan, &tally, verified))
+    }
+
     fn phase(&mut self, phase: Phase) -> Result<(), BenchError> {
-        (self.observer)(Progress {
-            phase,
-            elapsed: Duration::ZERO,
-            requests: 0,
-            deliveries: 0,
-        })
+        (self.observer)(beside(phase, self.made))
     }
 
     /// Drives work, as the plan wants it paced, and tells the observer.
     fn load<W: Work>(&mut self, shape: Shape, work: &mut W) -> Result<Tally, BenchError> {
-        let observer = &mut *self.observer;
-        drive(self.target, shape, work, &mut |moment, tally, elapsed| {
+        let Self { observer, made, .. } = self;
+        drive(self.target, shape, work, &mut |seen: Seen<'_>| {
+            *made = seen.streams.unwrap_or(*made);
             observer(Progress {
-                phase: match moment {
+                phase: match seen.moment {
+                    Moment::Joining => Phase::Filling,
                     Moment::Ready => Phase::Ready,
                     Moment::Warming => Phase::Warming,
                     Moment::Measuring => Phase::Measuring,
                     Moment::Over => Phase::Over,
+                    Moment::Settling => Phase::Settling,
                 },
-                elapsed,
-                requests: tally.requests,
-                deliveries: tally.deliveries,
+                elapsed: seen.elapsed,
+                requests: seen.tally.requests,
+                deliveries: seen.tally.deliveries,
+                streams: *made,
             })
         })
     }
@@ -140,30 +157,41 @@ impl Run<'_, '_> {
     }
 
     /// Does something to every stream, beside what is measured.
-    fn each(&mut self, mut work: Each<'_>) -> Result<(), BenchError> {
+    fn each(&mut self, phase: Phase, mut work: Each<'_>) -> Result<(), BenchError> {
         let shape = Shape {
             rate: None,
             warmup: Duration::ZERO,
             duration: None,
             ..self.shape(HANDS, 0)
         };
-        drive(self.target, shape, &mut work, &mut |_, _, _| Ok(()))?;
+        let Self { observer, made, .. } = self;
+        // Once it is stopped and cleans up, it is told of that and stopped no more.
+        let is_clean = work.is_clean();
+        drive(self.target, shape, &mut work, &mut |seen: Seen<'_>| {
+            *made = seen.streams.unwrap_or(*made);
+            let told = observer(beside(phase, *made));
+            if is_clean { Ok(()) } else { told }
+        })?;
         Ok(())
     }
 
     fn create(&mut self, content_type: &'static str) -> Result<(), BenchError> {
         let streams = self.plan.streams;
-        self.each(Each::create(
-            self.plan,
-            self.requests,
-            content_type,
-            streams,
-        ))
+        let work = Each::create(self.plan, self.requests, content_type, streams);
+        self.each(Phase::Filling, work)
     }
 
     fn delete(&mut self, streams: usize) -> Result<(), BenchError> {
         self.phase(Phase::Deleting)?;
-        self.each(Each::delete(self.plan, self.requests, streams))
+        let work = Each::delete(self.plan, self.requests, streams);
+        self.each(Phase::Deleting, work)
+    }
+
+    /// Deletes what it can after a stop; what is left was told last.
+    fn clean(&mut self) {
+        let _ = self.phase(Phase::Deleting);
+        let work = Each::clean(self.plan, self.requests, self.made);
+        let _ = self.each(Phase::Deleting, work);
     }
 
     fn appends(&mut self) -> Result<Done, BenchError> {
@@ -177,7 +205,9 @@ impl Run<'_, '_> {
         let mut work = Appends::new(self.plan, self.requests, &messages);
         let tally = self.load(self.shape(self.plan.connections, 0), &mut work)?;
         self.phase(Phase::Verifying)?;
-        let verified = verify::appends(self.plan, &mut self.plain, &messages, &work)?;
+        let Self { observer, made, .. } = self;
+        let go_on: &mut GoOn<'_> = &mut || observer(beside(Phase::Verifying, *made));
+        let verified = verify::appends(self.plan, &mut self.plain, &messages, &work, go_on)?;
         Ok((tally, verified, self.plan.streams))
     }
 
@@ -185,7 +215,9 @@ impl Run<'_, '_> {
         let mut work = Each::create(self.plan, self.requests, TEXT, self.plan.streams);
         let tally = self.load(self.shape(self.plan.connections, 0), &mut work)?;
         self.phase(Phase::Verifying)?;
-        let verified = verify::created(self.plan, &mut self.plain, work.count())?;
+        let Self { observer, made, .. } = self;
+        let go_on: &mut GoOn<'_> = &mut || observer(beside(Phase::Verifying, *made));
+        let verified = verify::created(self.plan, &mut self.plain, work.count(), go_on)?;
         Ok((tally, verified, work.count()))
     }
 
@@ -213,6 +245,7 @@ impl Run<'_, '_> {
 
     /// Fills a stream with messages; how its last one, or its tail, is read.
     fn small(&mut self, stream: usize) -> Result<Small, BenchError> {
+        self.phase(Phase::Filling)?;
         let name = self.plan.name(stream);
         let content = filler(self.plan.size + MESSAGES_BEFORE);
         let mut offsets = Vec::new();
@@ -244,16 +277,27 @@ impl Run<'_, '_> {
         Ok((tally, whole_stream(), 1))
     }
 
+    /// There may be one stream from here on, and the observer knows it before the server does.
+    fn make_one(&mut self) -> Result<(), BenchError> {
+        self.made = 1;
+        self.phase(Phase::Filling)
+    }
+
     /// Fills the one stream, unless that was done before.
     fn fill(&mut self) -> Result<Content, BenchError> {
+        self.make_one()?;
+        let Self { observer, made, .. } = self;
         match self.plan.found {
             Some(content) => Ok(content),
-            None => filled(self.plan, &mut self.plain),
+            None => filled(self.plan, &mut self.plain, &mut || {
+                observer(beside(Phase::Filling, *made))
+            }),
         }
     }
 
     fn follow(&mut self) -> Result<Done, BenchError> {
         let is_live = self.plan.kind == Kind::Sse;
+        self.make_one()?;
         let wanted = if is_live {
             self.plain.create(&self.plan.name(0), TEXT)?;
             Wanted::Live(Box::new(Sent::new(self.plan)))
@@ -277,6 +321,7 @@ impl Run<'_, '_> {
     }
 
     fn poll(&mut self) -> Result<Done, BenchError> {
+        self.make_one()?;
         let name = self.plan.name(0);
         let made = self.plain.create(&name, TEXT)?;
         let start: &[u8] = match made.next_offset.as_slice() {
@@ -294,15 +339,16 @@ impl Run<'_, '_> {
 pub fn fill(target: &Target, plan: &Plan) -> Result<Content, BenchError> {
     plan.check()?;
     let requests = Requests::new(target);
-    filled(plan, &mut Plain::open(target, &requests)?)
+    filled(plan, &mut Plain::open(target, &requests)?, &mut || Ok(()))
 }
 
-fn filled(plan: &Plan, plain: &mut Plain<'_>) -> Result<Content, BenchError> {
+fn filled(plan: &Plan, plain: &mut Plain<'_>, go_on: &mut GoOn<'_>) -> Result<Content, BenchError> {
     let name = plan.name(0);
     plain.create(&name, TEXT)?;
     let text = filler(FILL_BYTES * 2);
     let mut content = Content::default();
     while content.bytes < plan.prefill {
+        go_on()?;
         let left = plan.prefill - content.bytes;
         let bytes = usize::try_from(left).map_or(FILL_BYTES, |left| left.min(FILL_BYTES));
         // Every append begins elsewhere in the text, so that two that change places are seen.
@@ -313,6 +359,17 @@ fn filled(plan: &Plan, plain: &mut Plain<'_>) -> Result<Content, BenchError> {
         content = content.and(body);
     }
     Ok(content)
+}
+
+/// Progress beside the load.
+fn beside(phase: Phase, streams: usize) -> Progress {
+    Progress {
+        phase,
+        elapsed: Duration::ZERO,
+        requests: 0,
+        deliveries: 0,
+        streams,
+    }
 }
 
 /// Every byte of it was compared as it came.

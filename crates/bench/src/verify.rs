@@ -10,19 +10,26 @@ use crate::{
     work::Appends,
 };
 
+/// Asked again and again; an error ends it.
+pub(crate) type GoOn<'a> = dyn FnMut() -> Result<(), BenchError> + 'a;
+
 /// Reads streams back and follows their chains; evenly spread ones where there are too many.
 pub(crate) fn appends(
     plan: &Plan,
     plain: &mut Plain<'_>,
     messages: &Messages,
     appends: &Appends<'_>,
+    go_on: &mut GoOn<'_>,
 ) -> Result<Verified, BenchError> {
     let mut verified = Verified::default();
     for stream in sample(plan.streams, plan.verify) {
         let name = plan.name(stream);
         let mismatch = |what: String| BenchError::Mismatch(format!("stream {name}: {what}"));
         let mut follower = Follower::new(messages);
-        plain.read(&name, |page| follower.take(page).map_err(mismatch))?;
+        plain.read(&name, |page| {
+            go_on()?;
+            follower.take(page).map_err(mismatch)
+        })?;
         verified.streams += 1;
         verified.messages += follower.number;
         let there = follower.end().map_err(mismatch)?;
@@ -53,9 +60,11 @@ pub(crate) fn created(
     plan: &Plan,
     plain: &mut Plain<'_>,
     count: usize,
+    go_on: &mut GoOn<'_>,
 ) -> Result<Verified, BenchError> {
     let mut verified = Verified::default();
     for stream in sample(count, plan.verify) {
+        go_on()?;
         plain.head(&plan.name(stream))?;
         verified.streams += 1;
     }

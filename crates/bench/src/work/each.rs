@@ -17,6 +17,9 @@ pub(crate) struct Each<'a> {
     under_way: Vec<Option<usize>>,
     next: usize,
     limit: usize,
+    done: usize,
+    /// A stream that is not there is as good as deleted.
+    is_missing_ok: bool,
 }
 
 impl<'a> Each<'a> {
@@ -35,6 +38,14 @@ impl<'a> Each<'a> {
         Self::new(plan, requests, "DELETE", "", limit)
     }
 
+    /// The same when it is not known which of them are there.
+    pub(crate) fn clean(plan: &'a Plan, requests: &'a Requests, limit: usize) -> Self {
+        Self {
+            is_missing_ok: true,
+            ..Self::delete(plan, requests, limit)
+        }
+    }
+
     fn new(
         plan: &'a Plan,
         requests: &'a Requests,
@@ -51,7 +62,18 @@ impl<'a> Each<'a> {
             under_way: Vec::new(),
             next: 0,
             limit,
+            done: 0,
+            is_missing_ok: false,
         }
+    }
+
+    fn deletes(&self) -> bool {
+        self.content_type.is_empty()
+    }
+
+    /// Whether it takes streams that are not there as deleted.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.is_missing_ok
     }
 
     /// How many were begun; all of them are done once the loop has ended.
@@ -77,7 +99,7 @@ impl Work for Each<'_> {
         };
         self.under_way[connection] = Some(stream);
         let name = self.plan.name(stream);
-        if self.content_type.is_empty() {
+        if self.deletes() {
             self.requests.bare(out, self.method, &name, b"");
         } else {
             self.requests
@@ -94,6 +116,19 @@ impl Work for Each<'_> {
         _tally: &mut Tally,
     ) -> Result<Ended, BenchError> {
         self.under_way[connection] = None;
+        self.done += 1;
         Ok(Ended::Whole(1))
+    }
+
+    fn accepts(&self, status: u16) -> bool {
+        self.is_missing_ok && matches!(status, 404 | 410)
+    }
+
+    fn streams(&self) -> Option<usize> {
+        Some(if self.deletes() {
+            self.limit - self.done
+        } else {
+            self.next
+        })
     }
 }

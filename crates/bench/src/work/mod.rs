@@ -62,6 +62,16 @@ pub(crate) trait Work {
         tally: &mut Tally,
     ) -> Result<Ended, BenchError>;
 
+    /// Whether a refusal of this status is as good as success.
+    fn accepts(&self, _status: u16) -> bool {
+        false
+    }
+
+    /// How many streams there may be by now, where it makes or deletes them.
+    fn streams(&self) -> Option<usize> {
+        None
+    }
+
     /// Whether everyone who is to listen does, so that time may begin.
     fn is_ready(&self) -> bool {
         true

@@ -5,6 +5,7 @@
 )]
 
 mod bench;
+mod bench_matrix;
 mod config;
 mod exactly_once;
 mod failures;

@@ -106,8 +106,8 @@ const ALONE: [(&[&str], &str); 3] = [
     (&["man"], ".SH SYNOPSIS"),
 ];
 
-/// Verbs that are tried in files of their own: what one says is never twice the same, and the other
-/// asks for no stream and needs no key.
+/// Verbs that go through the same in files of their own, `bench_matrix.rs` and `ready.rs`: what one
+/// says is never twice the same, and the other asks for no stream and needs no key.
 const ELSEWHERE: [&str; 2] = ["bench", "ready"];
 
 /// `a` holds 1, 2, 3; `done` the same, and is closed.
@@ -134,13 +134,13 @@ impl Asking {
     }
 }
 
-fn documents(verb: &str, text: &str) -> Vec<Value> {
+pub(crate) fn documents(verb: &str, text: &str) -> Vec<Value> {
     let lines = text.lines().map(serde_json::from_str);
     let lines: Result<Vec<Value>, _> = lines.collect();
     lines.unwrap_or_else(|error| panic!("{verb}: {error}: {text}"))
 }
 
-fn error(verb: &str, ran: &Ran) -> Value {
+pub(crate) fn error(verb: &str, ran: &Ran) -> Value {
     let documents = documents(verb, &ran.err);
     assert_eq!(documents.len(), 1, "{verb}: {}", ran.err);
     let error = documents[0]["error"].clone();
@@ -249,7 +249,7 @@ fn the_stream_is_missing() {
 }
 
 /// Runs it with a stdout that nobody reads.
-fn unread(mut command: Command) -> Ran {
+pub(crate) fn unread(mut command: Command) -> Ran {
     let (read, write) = std::io::pipe().expect("a pipe");
     drop(read);
     ran(command.stdout(write).output().expect("runs"))

@@ -1,14 +1,22 @@
-//! `ready`, as a health check asks it.
+//! `ready`, as a health check asks it, and in every way that it can go, as `matrix.rs` has it for
+//! verbs with rows. No stream can be missing, because it names none, and no key can be wrong, because
+//! `/ready` asks for none.
 
 use std::{
     io::{Read as _, Write as _},
     net::TcpListener,
+    process::Stdio,
     thread,
 };
 
+use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::{NOWHERE, Ran, Server, command, eventually, ran};
+use crate::{
+    matrix::{documents, error, unread},
+    stall::Stall,
+    support::{NOWHERE, Ran, Server, command, eventually, ran, signal},
+};
 
 fn ask(url: &str, more: &[&str]) -> Ran {
     let mut asked = command(&["ready", "--url", url]);
@@ -38,6 +46,8 @@ fn a_server_is_ready_whatever_its_key_is() {
     });
     assert_eq!((said.out.as_str(), said.err.as_str()), ("ready\n", ""));
     assert_eq!(server.json(&["ready"]), json!({ "ready": true }));
+    let wrong = ["ready", "--token", "battery-staple"];
+    assert_eq!(server.ok(&wrong), "ready\n", "it needs no key");
 }
 
 #[test]
@@ -51,6 +61,12 @@ fn one_that_recovers_is_not_and_the_reasons_are_named() {
         "{}",
         said.err
     );
+    let said = ask(&answering(RECOVERING), &["--json"]);
+    assert_eq!((said.code, said.out.as_str()), (Some(1), ""));
+    let error = error("ready", &said);
+    let message = error["message"].as_str().expect("text");
+    assert_eq!(message, "not ready: recovering, something else");
+    assert!(error["help"].is_string(), "{error}");
 }
 
 #[test]
@@ -67,6 +83,49 @@ fn one_that_is_no_millrace_is_not() {
 
 #[test]
 fn nobody_is_5() {
+    let said = ask(NOWHERE, &[]);
+    assert_eq!((said.code, said.out.as_str()), (Some(5), ""));
+    assert!(said.err.contains("\nhelp: start a server"), "{}", said.err);
     let said = ask(NOWHERE, &["--json"]);
     assert_eq!((said.code, said.out.as_str()), (Some(5), ""));
+    assert!(error("ready", &said)["help"].is_string());
+}
+
+#[test]
+fn nobody_reads() {
+    let server = Server::start();
+    eventually("it is ready", || {
+        (server.run(&["ready"]).code == Some(0)).then_some(())
+    });
+    for more in [&[][..], &["--json"]] {
+        let said = unread(server.command(&[&["ready"], more].concat()));
+        assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{more:?}");
+    }
+}
+
+#[test]
+fn an_interrupt_while_the_server_is_silent() {
+    const WHAT: &str = "before the end: nothing was changed";
+    let server = Server::start();
+    for (json, sent, code) in [(false, Signal::INT, 130), (true, Signal::TERM, 143)] {
+        let stall = Stall::after(0, &server.url);
+        let more: &[&str] = if json { &["--json"] } else { &[] };
+        let mut asking = command(&[&["ready"], more].concat());
+        let asking = asking.env("MILLRACE_URL", &stall.url);
+        let asking = asking.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let asking = asking.spawn().expect("starts");
+        stall.holds();
+        signal(&asking, sent);
+        let said = ran(asking.wait_with_output().expect("ends"));
+        assert_eq!((said.code, said.out.as_str()), (Some(code), ""));
+        if json {
+            let document = &documents("ready", &said.err)[0];
+            assert_eq!(document["interrupted"], true);
+            assert_eq!(document["message"], WHAT);
+            assert_eq!(document["help"], "run `millrace ready` again");
+        } else {
+            let last = format!("interrupted {WHAT}\nhelp: run `millrace ready` again\n");
+            assert_eq!(said.err, last);
+        }
+    }
 }
