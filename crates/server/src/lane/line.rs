@@ -231,7 +231,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Line<C> {
         if self.output.is_empty() {
             return Next::Go;
         }
-        let sent = self.socket.write_all(&self.output).await;
+        let sent = send(&mut self.socket, &self.output).await;
         if self.output.capacity() > KEPT_BYTES {
             self.output = Vec::new();
         } else {
@@ -272,7 +272,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Line<C> {
             if self.flush().await == Next::End {
                 return Next::End;
             }
-            if next(&self.socket.write_all(&piece).await) == Next::End {
+            if next(&send(&mut self.socket, &piece).await) == Next::End {
                 return Next::End;
             }
         }
@@ -291,6 +291,12 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Line<C> {
         unread.drain(..self.taken);
         Prefixed::new(self.socket.into_conn(), unread.into())
     }
+}
+
+/// Flushed, because with TLS what is written may still lie in its buffers.
+async fn send<W: AsyncWrite + Unpin>(socket: &mut W, bytes: &[u8]) -> io::Result<()> {
+    socket.write_all(bytes).await?;
+    socket.flush().await
 }
 
 fn next(sent: &io::Result<()>) -> Next {
