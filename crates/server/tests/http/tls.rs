@@ -160,6 +160,29 @@ async fn both_versions_of_http_are_spoken_and_location_says_https() {
     server.stop().await;
 }
 
+/// The short way once left answers in the buffers of TLS, until the connection wrote again.
+#[tokio::test]
+async fn an_answer_comes_while_its_connection_stays_open() {
+    let secret = Secret::new();
+    let server = secret.server().await;
+    for round in 0..20 {
+        let mut conn = secret.connect(&server, "http/1.1").await;
+        for _ in 0..2 {
+            let get = format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", path("none"));
+            within(conn.write_all(get.as_bytes())).await.unwrap();
+            let mut answer = Vec::new();
+            while !answer.ends_with(b"}") {
+                let mut piece = [0; 1024];
+                let len = within(conn.read(&mut piece)).await.unwrap();
+                assert!(len > 0, "round {round}");
+                answer.extend_from_slice(&piece[..len]);
+            }
+            assert!(answer.starts_with(b"HTTP/1.1 404"), "round {round}");
+        }
+    }
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn what_is_sent_and_read_is_whole() {
     let secret = Secret::new();
