@@ -7,7 +7,7 @@
 //! whole stream at the end, live readers compare byte for byte with what the writer sent, and
 //! catch-up reads compare a checksum.
 //!
-//! Layout: [`plan`] (what to do), [`target`] (where), `run` (the order of things), `drive` (the
+//! Layout: [`plan`] (what to do), `target` (where), `run` (the order of things), `drive` (the
 //! event loop), `work/` (one file for each kind of load), `response` and `events` (parsers),
 //! `chain` (messages that can be verified), `histogram`, `report`.
 //!
