@@ -26,11 +26,9 @@ pub(crate) struct Settings {
 impl Settings {
     /// From the arguments after the program's name.
     pub(crate) fn from_args(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
-        let binary = std::env::var_os("MILLRACE_BIN").map(PathBuf::from);
-        let built = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/release/millrace");
         let bytes = std::env::var("MILLRACE_IMPORT_BYTES").ok();
         let mut settings = Self {
-            binary: binary.unwrap_or_else(|| built.into()),
+            binary: millrace_harness::binary(),
             bytes: bytes.map_or(Ok(64_000_000), |bytes| number(&bytes))?,
             batch_bytes: "128KiB".into(),
             dir: std::env::temp_dir(),

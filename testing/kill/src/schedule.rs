@@ -12,7 +12,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 /// A run's settings, from the environment.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// `MILLRACE_BIN`: the binary; by default the workspace's release build.
+    /// `MILLRACE_BIN`: the binary; by default the one beside the test.
     pub binary: PathBuf,
     /// `MILLRACE_KILLS`: how often the server is killed; 100.
     pub kills: u32,
@@ -31,11 +31,9 @@ impl Settings {
                 .map_err(|_| format!("{name}={text} is not a number")),
             Err(_) => Ok(otherwise),
         };
-        let workspace = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/release/millrace");
         let kills = number("MILLRACE_KILLS", 100)?;
         Ok(Self {
-            binary: std::env::var_os("MILLRACE_BIN")
-                .map_or_else(|| workspace.into(), PathBuf::from),
+            binary: millrace_harness::binary(),
             kills: u32::try_from(kills).map_err(|_| "MILLRACE_KILLS is too large")?,
             seed: number("MILLRACE_SEED", RandomState::new().hash_one(()) >> 16)?,
             durability: std::env::var("MILLRACE_DURABILITY").unwrap_or_else(|_| "local".into()),

@@ -47,10 +47,8 @@ pub(crate) struct Settings {
 impl Settings {
     /// From the arguments after the program's name.
     pub(crate) fn from_args(args: impl Iterator<Item = String>) -> Result<Self, String> {
-        let binary = std::env::var_os("MILLRACE_BIN").map(PathBuf::from);
-        let built = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/release/millrace");
         let mut settings = Self {
-            binary: binary.unwrap_or_else(|| built.into()),
+            binary: millrace_harness::binary(),
             idle: 2000,
             senders: 500,
             readers: 500,

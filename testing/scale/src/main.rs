@@ -20,7 +20,7 @@ mod settings;
 
 use std::process::ExitCode;
 
-use millrace_scale::{http, probe};
+use millrace_harness::{http, probe};
 
 use crate::{report::Figures, settings::Settings};
 

@@ -3,7 +3,7 @@
 use std::{thread, time::Duration};
 
 use millrace_bench::{BenchError, Kind, Phase, Plan, Progress, Report};
-use millrace_scale::probe::{self, Usage};
+use millrace_harness::probe::{self, Usage};
 
 use crate::{
     figures::{Figure, Figures, Results},

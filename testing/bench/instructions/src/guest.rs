@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use millrace_scale::http::Connection;
+use millrace_harness::http::Connection;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Under valgrind a start and a stop take seconds.

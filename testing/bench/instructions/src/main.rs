@@ -19,7 +19,7 @@
 mod guest;
 mod scenario;
 
-use std::{collections::BTreeMap, fs, path::PathBuf, process::ExitCode};
+use std::{collections::BTreeMap, fs, process::ExitCode};
 
 use crate::{guest::Guest, scenario::Scenario};
 
@@ -85,19 +85,11 @@ fn counted() -> Result<Counts, String> {
 }
 
 fn total(scenario: Scenario, requests: u64) -> Result<u64, String> {
-    let guest = Guest::start(&binary())?;
+    let guest = Guest::start(&millrace_harness::binary())?;
     scenario
         .run(guest.address, requests)
         .map_err(|error| format!("{}: {error}", scenario.name()))?;
     guest.stop()
-}
-
-fn binary() -> PathBuf {
-    let built = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../../target/release/millrace"
-    );
-    std::env::var_os("MILLRACE_BIN").map_or_else(|| built.into(), PathBuf::from)
 }
 
 /// Fails on what rose too much, or is not recorded.

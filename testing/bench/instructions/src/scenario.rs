@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use millrace_scale::http::Connection;
+use millrace_harness::http::Connection;
 
 /// How many followers an event is delivered to.
 pub(crate) const SUBSCRIBERS: u64 = 8;
