@@ -4,7 +4,7 @@ use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -17,11 +17,16 @@ use crate::{
 const ANSWER_WITHIN: Duration = Duration::from_mins(1);
 /// How long to stay away when the server says that it has too much to do.
 const AWAY: Duration = Duration::from_millis(20);
+/// A connection that was unused for longer is not trusted to be there still.
+const KEPT_UNUSED: Duration = Duration::from_millis(500);
 
 /// A connection.
 #[derive(Debug)]
 pub(crate) struct Plain<'a> {
+    target: &'a Target,
     socket: TcpStream,
+    /// When the socket was opened, or used last.
+    used: Instant,
     requests: &'a Requests,
     buffer: Vec<u8>,
 }
@@ -34,19 +39,11 @@ pub(crate) struct Answer {
 }
 
 impl<'a> Plain<'a> {
-    pub(crate) fn open(target: &Target, requests: &'a Requests) -> Result<Self, BenchError> {
-        let connect = || {
-            let socket = TcpStream::connect(target.address)?;
-            socket.set_nodelay(true)?;
-            socket.set_read_timeout(Some(ANSWER_WITHIN))?;
-            Ok(socket)
-        };
-        let socket = connect().map_err(|error| BenchError::Connect {
-            authority: target.authority.clone(),
-            error,
-        })?;
+    pub(crate) fn open(target: &'a Target, requests: &'a Requests) -> Result<Self, BenchError> {
         Ok(Self {
-            socket,
+            target,
+            socket: connect(target)?,
+            used: Instant::now(),
             requests,
             buffer: vec![0; 256 << 10],
         })
@@ -108,7 +105,12 @@ impl<'a> Plain<'a> {
         request: &[u8],
         is_bodyless: bool,
     ) -> Result<Answer, BenchError> {
+        // Servers close a connection that asked nothing for long, while load ran on others.
+        if self.used.elapsed() > KEPT_UNUSED {
+            self.socket = connect(self.target)?;
+        }
         loop {
+            self.used = Instant::now();
             let broken = |error: std::io::Error| BenchError::Broken(format!("{what}: {error}"));
             self.socket.write_all(request).map_err(broken)?;
             let answer = self.answer(is_bodyless)?;
@@ -148,4 +150,17 @@ impl<'a> Plain<'a> {
         let head = whole.unwrap_or_default();
         Ok(Answer { head, body })
     }
+}
+
+fn connect(target: &Target) -> Result<TcpStream, BenchError> {
+    let connect = || {
+        let socket = TcpStream::connect(target.address)?;
+        socket.set_nodelay(true)?;
+        socket.set_read_timeout(Some(ANSWER_WITHIN))?;
+        Ok(socket)
+    };
+    connect().map_err(|error| BenchError::Connect {
+        authority: target.authority.clone(),
+        error,
+    })
 }

@@ -49,6 +49,29 @@ fn every_kind_runs_and_verifies() {
     assert_eq!(server.ok(&["ls"]), "", "what it made is gone");
 }
 
+/// The connection that verifies was opened before the load and used first after it: servers close one
+/// that never asks anything, and a run longer than their patience failed.
+#[test]
+fn a_run_longer_than_the_servers_patience_is_verified() {
+    let server = Server::with(&["--header-timeout", "1s", "--idle-timeout", "1s"]);
+    let report = server.json(&[
+        "bench",
+        "append",
+        "--rate",
+        "20",
+        "--connections",
+        "1",
+        "--duration",
+        "2500ms",
+        "--warmup",
+        "0s",
+    ]);
+    assert!(
+        report["verified"]["messages"].as_u64() > Some(0),
+        "{report}"
+    );
+}
+
 #[test]
 fn many_streams_and_batches_are_followed_to_their_ends() {
     let server = Server::start();
