@@ -36,6 +36,7 @@ pub(crate) fn serve(args: &ServeArgs, origins: &Origins) -> Result<ExitCode, Fai
     if args.explain_config {
         return print(&explain::explain(&settings, origins, args.json));
     }
+    millrace_env::process::use_small_pages();
     // Before the event loop, so that it is dropped after it: sending the last spans blocks.
     let _spans = log::start(settings.log_format)?;
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -13,6 +13,7 @@ mod flush;
 mod overlay;
 mod publish;
 mod sweep;
+mod sync_pace;
 pub(crate) mod task;
 mod turn;
 

@@ -22,7 +22,8 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::Instrument as _;
 
 use super::{
-    Entry, FlushDone, FlushStart, Message, Outgoing, Peer, Reply, ShardCore, Turn, turn::TurnEnd,
+    Entry, FlushDone, FlushStart, Message, Outgoing, Peer, Reply, ShardCore, Turn,
+    sync_pace::SyncPace, turn::TurnEnd,
 };
 use crate::{
     engine::Shared, maintenance, metrics::ShardMetrics, options::Durability, status::ShardStatus,
@@ -30,11 +31,6 @@ use crate::{
 
 /// How often a shard looks after what nobody asked for: expiry, eviction, flushes that are due.
 const TICK: Duration = Duration::from_millis(250);
-/// A sync slower than this moves the next ones to a helper thread, so that reads on this core do not
-/// wait for a slow disk.
-const SLOW_SYNC: Duration = Duration::from_millis(2);
-/// For how long.
-const SLOW_SYNC_HOLD: Duration = Duration::from_secs(10);
 
 /// A shard and its loop. Run it on the core that owns it.
 #[derive(Debug)]
@@ -43,8 +39,7 @@ pub struct Shard {
     inbox: mpsc::Receiver<Message>,
     shared: Arc<Shared>,
     status: Arc<ShardStatus>,
-    /// Until when syncs go to a helper thread.
-    helper_until: Duration,
+    sync_pace: SyncPace,
     background: mpsc::Sender<Background>,
     finished: mpsc::Receiver<Background>,
     spare_under_way: bool,
@@ -91,14 +86,13 @@ impl Shard {
     ) -> Self {
         // BOUND: at most one flush and one spare are under way.
         let (background, finished) = mpsc::channel(2);
-        let helper_until = Duration::ZERO;
         let spare_under_way = false;
         Self {
             core,
             inbox,
             shared,
             status,
-            helper_until,
+            sync_pace: SyncPace::default(),
             background,
             finished,
             spare_under_way,
@@ -285,7 +279,7 @@ impl Shard {
         let Some(wal) = &mut self.core.wal else {
             return Ok(());
         };
-        let result = if start < self.helper_until {
+        let result = if self.sync_pace.wants_helper() {
             let handle = wal.sync_handle();
             let result = tasks::blocking(move || handle.run()).await;
             wal.mark_synced(&result);
@@ -299,9 +293,7 @@ impl Shard {
         let end = clock.mono();
         metrics.sync_time.record_time(end.saturating_sub(start));
         self.core.durable_at = end;
-        if end.saturating_sub(start) > SLOW_SYNC {
-            self.helper_until = end + SLOW_SYNC_HOLD;
-        }
+        self.sync_pace.took(end.saturating_sub(start), end);
         result
     }
 
