@@ -9,6 +9,7 @@
 //! (`millrace-store`).
 
 mod budget;
+mod changes;
 #[cfg(test)]
 mod crash;
 mod directory;

@@ -15,9 +15,8 @@ use std::{
 
 use millrace_core::{Lifetime, StreamId, StreamPos, Timestamp, stream::StreamState};
 use millrace_store::Extent;
-use tokio::sync::Notify;
 
-use crate::{frames::FrameCache, read::HotTail};
+use crate::{changes::Changes, frames::FrameCache, read::HotTail};
 
 /// A stream in memory. Shared by its shard, the directory and every reader.
 #[derive(Debug)]
@@ -25,7 +24,7 @@ pub(crate) struct Live {
     pub(crate) id: StreamId,
     view: Mutex<View>,
     /// Made by the first follower, so that an idle stream does not pay for it.
-    changed: OnceLock<Box<Notify>>,
+    changed: OnceLock<Box<Changes>>,
     frames: OnceLock<Box<FrameCache>>,
     /// When it was last read, in milliseconds: renews a sliding lifetime without a write.
     read_at: AtomicU64,
@@ -118,14 +117,23 @@ impl Live {
         self.view.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes whoever waits for a change. Coalesced: many changes, one wake.
-    pub(crate) fn notify(&self) {
+    /// Wakes whoever waits for a change. Coalesced: many changes, one wake. True: there are many, and
+    /// the caller has to run [`Self::wake_followers`] for them.
+    #[must_use]
+    pub(crate) fn notify(&self) -> bool {
+        let changed = self.changed.get();
+        changed.is_some_and(|changed| changed.notify(self.followers.load(Ordering::Relaxed)))
+    }
+
+    /// Wakes many followers, in slices.
+    pub(crate) async fn wake_followers(&self) {
         if let Some(changed) = self.changed.get() {
-            changed.notify_waiters();
+            let followers = || self.followers.load(Ordering::Relaxed);
+            changed.wake_in_slices(followers).await;
         }
     }
 
-    pub(crate) fn changes(&self) -> &Notify {
+    pub(crate) fn changes(&self) -> &Changes {
         self.changed.get_or_init(Box::default)
     }
 

@@ -84,7 +84,10 @@ mod tests {
     #[test]
     fn small_pages_can_be_asked_for() {
         use_small_pages();
-        assert_eq!(rustix::thread::transparent_huge_pages_are_disabled(), Ok(true));
+        assert_eq!(
+            rustix::thread::transparent_huge_pages_are_disabled(),
+            Ok(true)
+        );
     }
 
     #[cfg(target_os = "linux")]

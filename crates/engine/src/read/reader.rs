@@ -133,10 +133,14 @@ impl Reader {
     pub async fn changed(&mut self) -> Changed {
         let mut stopping = self.shared.stopping();
         loop {
-            let changed = self.stream.live.changes().notified();
+            let changes = self.stream.live.changes();
+            let (queue, changed) = changes.wait();
             tokio::pin!(changed);
             // Registered before looking, so that no change falls between the look and the wait.
             changed.as_mut().enable();
+            if !changes.is_current(queue) {
+                continue;
+            }
             if let Some((changed, since)) = self.look() {
                 self.woken_by = since;
                 return changed;

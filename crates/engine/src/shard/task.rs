@@ -300,7 +300,10 @@ impl Shard {
     /// Wakes followers and tells other shards, after the replies.
     fn deliver(&self, end: TurnEnd) {
         for live in end.changed {
-            live.notify();
+            if live.notify() {
+                // BOUND: one for each stream with many followers.
+                tokio::task::spawn_local(async move { live.wake_followers().await });
+            }
         }
         for Outgoing { to, peer } in end.outgoing {
             let shared = Arc::clone(&self.shared);

@@ -11,6 +11,7 @@ mod pulled;
 pub(crate) use bulk::Bulk;
 pub(crate) use events::{EventBody, Events};
 pub(crate) use page::{PageBody, page};
+pub(crate) use pulled::Source;
 
 /// The body cannot be finished: the connection is cut, so that no client takes the part for the
 /// whole (T81).

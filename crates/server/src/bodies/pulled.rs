@@ -43,6 +43,16 @@ impl<S: Source> Pulled<S> {
     }
 }
 
+impl<S> Pulled<S> {
+    /// The source of a body of which nothing was asked yet, for who asks it without one.
+    pub(crate) fn into_source(self) -> Option<S> {
+        match self.state {
+            State::Resting(source) => Some(source),
+            State::Working(_) | State::Done => None,
+        }
+    }
+}
+
 impl<S: Source + Unpin> Body for Pulled<S> {
     type Data = Bytes;
     type Error = Broken;

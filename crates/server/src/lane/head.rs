@@ -164,33 +164,19 @@ fn decimal(digits: &[u8]) -> Option<usize> {
     })
 }
 
-/// The method, where a request with it goes the short way: live reads hold a connection, and HEAD of
-/// what is no stream has a body that is not sent.
+/// The method, where a request with it goes the short way: HEAD of what is no stream has a body that is
+/// not sent.
 fn method_of(method: &str, target: &str) -> Option<Method> {
     let is_stream = target.starts_with(path::STREAM_PREFIX);
     match method {
         "POST" => Some(Method::POST),
-        "GET" if !may_be_events(target) => Some(Method::GET),
+        "GET" => Some(Method::GET),
         "PUT" => Some(Method::PUT),
         "HEAD" if is_stream => Some(Method::HEAD),
         "DELETE" => Some(Method::DELETE),
         "OPTIONS" => Some(Method::OPTIONS),
         _ => None,
     }
-}
-
-/// Whether a read may be one of events, which has no end of its own. Only plain words are told apart
-/// here; whatever is written otherwise is hyper's to serve.
-fn may_be_events(target: &str) -> bool {
-    let Some((_, query)) = target.split_once('?') else {
-        return false;
-    };
-    let mut pairs = query.split('&');
-    pairs.any(|pair| match pair.split_once('=') {
-        Some(("live", value)) => !matches!(value, "long-poll" | "true" | "1" | "false" | "0"),
-        Some((key, _)) => key.contains('%') || key.contains('+'),
-        None => true,
-    })
 }
 
 /// An append that nothing but its own headers has a say in.

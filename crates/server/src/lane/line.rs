@@ -279,6 +279,36 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Line<C> {
         self.flush().await
     }
 
+    /// Sends `bytes` behind what is answered so far, and keeps no memory for more: events come now
+    /// and then, and thousands wait for them.
+    pub(super) async fn send_parts(&mut self, parts: [&[u8]; 3]) -> Next {
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        if self.output.len() + len <= READ_BYTES {
+            for part in parts {
+                self.output.extend_from_slice(part);
+            }
+            let out = std::mem::take(&mut self.output);
+            return next(&send(&mut self.socket, &out).await);
+        }
+        if self.flush().await == Next::End {
+            return Next::End;
+        }
+        for part in parts {
+            let sent = self.socket.write_all(part).await;
+            if next(&sent) == Next::End {
+                return Next::End;
+            }
+        }
+        next(&self.socket.flush().await)
+    }
+
+    /// Gives back what only requests need: none comes any more.
+    pub(super) fn expect_no_more(&mut self) {
+        self.input = Vec::new();
+        self.taken = 0;
+        self.patience = None;
+    }
+
     /// Ends the connection so that the client gets all that was sent.
     pub(super) async fn close(&mut self) {
         // The client may be gone already.

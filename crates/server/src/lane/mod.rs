@@ -2,8 +2,7 @@
 //! without hyper, which costs as much as all the rest of an append.
 //!
 //! The short way takes only what leaves no choice of reading: HTTP/1.1, at most one
-//! `Content-Length`, a small body, no `Transfer-Encoding`, `Expect`, `Upgrade` or `Connection`, no
-//! live read. At the first request that is anything else, broken ones included, the connection and
+//! `Content-Length`, a small body, no `Transfer-Encoding`, `Expect`, `Upgrade` or `Connection`. At the first request that is anything else, broken ones included, the connection and
 //! all its unread bytes are handed to hyper, for good: what is ambiguous has one judge, and there is
 //! nothing to smuggle between two (T94). Answers are the same to the byte, which a test holds against
 //! hyper's.
@@ -12,12 +11,14 @@
 //! - `line.rs`: a connection's bytes in and out, its patience, its end.
 //! - `append.rs`: the one request that is answered without a map of headers.
 //! - `reply.rs`: answers as bytes.
+//! - `chunks.rs`: answers without a known end, which are streams of events.
 //!
 //! Not here: what a request means (`millrace-wire`), all other answers (`router.rs`).
 //!
 //! Next on the append walk: `append.rs`.
 
 mod append;
+mod chunks;
 mod head;
 mod line;
 mod reply;
@@ -34,11 +35,13 @@ use tokio::{
 };
 
 use self::{
+    chunks::follow,
     head::{Append, Look},
     line::{Line, Waited},
     reply::Writer,
 };
 use crate::{
+    answer::{Answer, AnswerBody},
     app::App,
     conn::Prefixed,
     refusals::Peer,
@@ -153,7 +156,21 @@ impl Lane {
         C: AsyncRead + AsyncWrite + Unpin,
     {
         let is_head = request.method() == Method::HEAD;
-        let answer = router::answer(&self.router, request).await;
-        line.send(&self.writer, answer, is_head).await
+        // Boxed: what a request needs on its way is much, and a connection is mostly idle.
+        let answer = Box::pin(router::answer(&self.router, request)).await;
+        let (head, body) = answer.into_parts();
+        match body {
+            AnswerBody::Events(body) => {
+                self.writer.head(&head, None, false, line.output_mut());
+                match body.into_source() {
+                    Some(events) => Box::pin(follow(events, line)).await,
+                    None => Next::End,
+                }
+            }
+            body => {
+                let answer = Answer::from_parts(head, body);
+                line.send(&self.writer, answer, is_head).await
+            }
+        }
     }
 }

@@ -74,7 +74,8 @@ impl Writer {
         self.end(out);
     }
 
-    /// Writes the head of any answer whose body has `body_bytes`.
+    /// Writes the head of any answer whose body has `body_bytes`; of unknown length it goes out in
+    /// chunks.
     pub(super) fn head(
         &self,
         head: &Parts,
@@ -90,14 +91,15 @@ impl Writer {
             head.status,
             StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
         );
-        let bytes = body_bytes.expect("only event streams have bodies of unknown length");
-        // HEAD without a body to speak of says nothing of its length.
-        if !bodiless && (!is_head || bytes > 0) {
-            put(
+        match body_bytes {
+            // HEAD without a body to speak of says nothing of its length.
+            Some(bytes) if !bodiless && (!is_head || bytes > 0) => put(
                 out,
                 &header::CONTENT_LENGTH,
                 HeaderValue::from(bytes).as_bytes(),
-            );
+            ),
+            Some(_) => {}
+            None => put(out, &header::TRANSFER_ENCODING, b"chunked"),
         }
         self.end(out);
     }

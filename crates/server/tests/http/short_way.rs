@@ -254,6 +254,66 @@ fn cases() -> Vec<Case> {
             ],
         ),
         (
+            "events",
+            vec![get(
+                "/v1/stream/l?offset=-1&live=sse",
+                &["Accept: text/event-stream"],
+            )],
+        ),
+        (
+            "events, and requests behind them",
+            vec![
+                [get("/v1/stream/l?live=sse", &[]), get("/v1/stream/t", &[])].concat(),
+                get("/v1/stream/t", &[]),
+            ],
+        ),
+        (
+            "events of messages",
+            vec![
+                append("j", &[JSON, "Stream-Closed: true"], "[4,[5]]"),
+                get("/v1/stream/j?offset=-1&live=sse", &[]),
+                get("/v1/stream/j?offset=-1&live=sse", &[]),
+            ],
+        ),
+        (
+            "events of bytes",
+            vec![
+                request(
+                    "PUT /v1/stream/binary",
+                    &["Stream-Closed: true", "Content-Type: a/b"],
+                    &"z".repeat(9_000),
+                ),
+                get("/v1/stream/binary?live=sse&offset=-1", &[]),
+            ],
+        ),
+        (
+            "a long text",
+            vec![request(
+                "PUT /v1/stream/long",
+                &["Stream-Closed: true", TEXT],
+                &"line\n".repeat(60_000),
+            )],
+        ),
+        (
+            "large events",
+            vec![get("/v1/stream/long?live=sse&offset=-1", &[])],
+        ),
+        (
+            "events of nothing",
+            vec![get("/v1/stream/none?offset=-1&live=sse", &[])],
+        ),
+        (
+            "events from a bad place",
+            vec![get(
+                "/v1/stream/t?offset=0000000000001-0000000099999999&live=sse",
+                &[],
+            )],
+        ),
+        (
+            "events of a closed stream's end",
+            vec![get("/v1/stream/binary?offset=now&live=sse", &[])],
+        ),
+        (
             "delete",
             vec![
                 request("DELETE /v1/stream/l", &[], ""),
