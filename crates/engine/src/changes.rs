@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::sync::{Notify, futures::Notified};
 
 /// How many followers are woken at once.
-const SLICE: u32 = 32;
+const SLICE: u32 = 8;
 
 /// Who waits for a change of one stream.
 #[derive(Debug, Default)]
