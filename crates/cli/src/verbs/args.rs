@@ -104,7 +104,7 @@ pub(crate) struct CreateArgs {
     pub(crate) name: StreamName,
 
     /// What it holds: `json`, `text`, `binary`, or a media type [default: binary]
-    #[arg(long = "type", short = 't', value_name = "TYPE", value_parser = content_type)]
+    #[arg(long = "type", alias = "content-type", short = 't', value_name = "TYPE", value_parser = content_type)]
     pub(crate) content_type: Option<ContentType>,
 
     #[command(flatten)]
