@@ -4,8 +4,10 @@ use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+use millrace_env::{Clock as _, RealClock};
 
 use crate::{
     BenchError, Target,
@@ -25,8 +27,9 @@ const KEPT_UNUSED: Duration = Duration::from_millis(500);
 pub(crate) struct Plain<'a> {
     target: &'a Target,
     socket: TcpStream,
-    /// When the socket was opened, or used last.
-    used: Instant,
+    clock: RealClock,
+    /// When the socket was opened, or used last, by that clock.
+    used: Duration,
     requests: &'a Requests,
     buffer: Vec<u8>,
 }
@@ -40,10 +43,12 @@ pub(crate) struct Answer {
 
 impl<'a> Plain<'a> {
     pub(crate) fn open(target: &'a Target, requests: &'a Requests) -> Result<Self, BenchError> {
+        let clock = RealClock::new();
         Ok(Self {
             target,
             socket: connect(target)?,
-            used: Instant::now(),
+            used: clock.mono(),
+            clock,
             requests,
             buffer: vec![0; 256 << 10],
         })
@@ -106,11 +111,11 @@ impl<'a> Plain<'a> {
         is_bodyless: bool,
     ) -> Result<Answer, BenchError> {
         // Servers close a connection that asked nothing for long, while load ran on others.
-        if self.used.elapsed() > KEPT_UNUSED {
+        if self.clock.mono().saturating_sub(self.used) > KEPT_UNUSED {
             self.socket = connect(self.target)?;
         }
         loop {
-            self.used = Instant::now();
+            self.used = self.clock.mono();
             let broken = |error: std::io::Error| BenchError::Broken(format!("{what}: {error}"));
             self.socket.write_all(request).map_err(broken)?;
             let answer = self.answer(is_bodyless)?;
