@@ -125,8 +125,13 @@ impl fmt::Debug for Token {
     }
 }
 
+/// Most numbers are much shorter than their place.
 fn write_digits(out: &mut [u8], mut number: u64) {
+    out.fill(b'0');
     for byte in out.iter_mut().rev() {
+        if number == 0 {
+            break;
+        }
         *byte = b'0' + u8::try_from(number % 10).expect("a digit");
         number /= 10;
     }

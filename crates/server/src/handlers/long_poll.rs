@@ -61,7 +61,8 @@ pub(crate) async fn long_poll(
         cursor: Some(app.cursor(query.cursor)),
     };
     if batch.len > 0 {
-        let answer = page.answer(batch).await?;
+        let etag = page.etag(&batch);
+        let answer = page.answer(batch, etag).await?;
         if let Some(since) = reader.take_woken_by() {
             following.delivered(app.env.clock.mono().saturating_sub(since));
         }

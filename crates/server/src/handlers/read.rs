@@ -39,8 +39,9 @@ pub(crate) async fn read(
     match query.live {
         Live::CatchUp if query.offset == OffsetArg::Now => Ok(tail(app, &stream)),
         Live::CatchUp => catch_up(app, &grant, &stream, query, &head.headers).await,
-        Live::LongPoll => long_poll::long_poll(app, watch, &grant, &stream, query).await,
-        Live::Sse => sse::sse(app, watch, &grant, &stream, query, head.version).await,
+        // Boxed: what they need on their way is more than all the rest, and would be moved with it.
+        Live::LongPoll => Box::pin(long_poll::long_poll(app, watch, &grant, &stream, query)).await,
+        Live::Sse => Box::pin(sse::sse(app, watch, &grant, &stream, query, head.version)).await,
     }
 }
 
@@ -83,7 +84,7 @@ async fn catch_up(
         let facts = page.facts(&batch, Some(etag));
         return Ok(answer::empty(outcome::read(ReadEnd::NotModified, facts)));
     }
-    Ok(page.answer(batch).await?)
+    Ok(page.answer(batch, etag).await?)
 }
 
 /// `offset=now`: where the tail is, and never a byte of what came meanwhile (PROTOCOL 8).
@@ -148,8 +149,7 @@ impl PageOf<'_> {
     }
 
     /// 200 with the page.
-    pub(super) async fn answer(&self, batch: Batch) -> Result<Answer, Refusal> {
-        let etag = self.etag(&batch);
+    pub(super) async fn answer(&self, batch: Batch, etag: HeaderValue) -> Result<Answer, Refusal> {
         let reply = outcome::read(ReadEnd::Page, self.facts(&batch, Some(etag)));
         let body = bodies::page(self.head.content_type.kind(), batch, &self.app.bulk).await?;
         Ok(answer::with_body(reply, body))
