@@ -279,8 +279,8 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Line<C> {
         self.flush().await
     }
 
-    /// Sends `bytes` behind what is answered so far, and keeps no memory for more: events come now
-    /// and then, and thousands wait for them.
+    /// Sends `parts`, a short one first, behind what is answered so far, and keeps no memory for more:
+    /// events come now and then, and thousands wait for them.
     pub(super) async fn send_parts(&mut self, parts: [&[u8]; 3]) -> Next {
         let len: usize = parts.iter().map(|part| part.len()).sum();
         if self.output.len() + len <= READ_BYTES {
@@ -290,10 +290,12 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Line<C> {
             let out = std::mem::take(&mut self.output);
             return next(&send(&mut self.socket, &out).await);
         }
+        let [first, rest @ ..] = parts;
+        self.output.extend_from_slice(first);
         if self.flush().await == Next::End {
             return Next::End;
         }
-        for part in parts {
+        for part in rest {
             let sent = self.socket.write_all(part).await;
             if next(&sent) == Next::End {
                 return Next::End;

@@ -2,10 +2,10 @@
 //! without hyper, which costs as much as all the rest of an append.
 //!
 //! The short way takes only what leaves no choice of reading: HTTP/1.1, at most one
-//! `Content-Length`, a small body, no `Transfer-Encoding`, `Expect`, `Upgrade` or `Connection`. At the first request that is anything else, broken ones included, the connection and
-//! all its unread bytes are handed to hyper, for good: what is ambiguous has one judge, and there is
-//! nothing to smuggle between two (T94). Answers are the same to the byte, which a test holds against
-//! hyper's.
+//! `Content-Length`, a small body, no `Transfer-Encoding`, `Expect`, `Upgrade` or `Connection`. At the
+//! first request that is anything else, broken ones included, the connection and all its unread bytes
+//! are handed to hyper, for good: what is ambiguous has one judge, and there is nothing to smuggle
+//! between two (T94). Answers are the same to the byte, which a test holds against hyper's.
 //!
 //! - `head.rs`: what lies in the buffer, and whether it is for the short way.
 //! - `line.rs`: a connection's bytes in and out, its patience, its end.
