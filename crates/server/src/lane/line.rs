@@ -252,7 +252,9 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Line<C> {
     /// Sends an answer; its body piece by piece where it is not in memory.
     pub(super) async fn send(&mut self, writer: &Writer, answer: Answer, is_head: bool) -> Next {
         let (head, mut body) = answer.into_parts();
-        writer.head(&head, body.size_hint().exact(), is_head, &mut self.output);
+        let bytes = body.size_hint().exact();
+        let bytes = bytes.expect("only events have no known end, and they go out in chunks");
+        writer.head(&head, Some(bytes), is_head, &mut self.output);
         if is_head {
             return self.flush().await;
         }
