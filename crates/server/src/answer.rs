@@ -1,7 +1,6 @@
 //! Answers: from what `millrace-wire` says to what hyper sends.
 
 use std::{
-    convert::Infallible,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -9,7 +8,6 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::{Empty, Full};
 use millrace_wire::{Problem, cache::NO_STORE, outcome::Reply};
 
 use crate::bodies::{Broken, EventBody, PageBody};
@@ -20,10 +18,8 @@ pub(crate) type Answer = Response<AnswerBody>;
 /// The body of an answer.
 #[derive(Debug)]
 pub(crate) enum AnswerBody {
-    /// Nothing.
-    Empty(Empty<Bytes>),
-    /// All of it, in memory.
-    Full(Full<Bytes>),
+    /// All of it, in memory; `None` for nothing, and once it was sent.
+    Memory(Option<Bytes>),
     /// A page that is read while it is sent.
     Page(PageBody),
     /// Server-sent events.
@@ -39,8 +35,7 @@ impl Body for AnswerBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         match self.get_mut() {
-            Self::Empty(body) => Pin::new(body).poll_frame(cx).map_err(never),
-            Self::Full(body) => Pin::new(body).poll_frame(cx).map_err(never),
+            Self::Memory(body) => Poll::Ready(body.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Page(body) => Pin::new(body).poll_frame(cx),
             Self::Events(body) => Pin::new(body).poll_frame(cx),
         }
@@ -48,8 +43,7 @@ impl Body for AnswerBody {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Empty(body) => body.is_end_stream(),
-            Self::Full(body) => body.is_end_stream(),
+            Self::Memory(body) => body.is_none(),
             Self::Page(body) => body.is_end_stream(),
             Self::Events(body) => body.is_end_stream(),
         }
@@ -57,16 +51,35 @@ impl Body for AnswerBody {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Empty(body) => body.size_hint(),
-            Self::Full(body) => body.size_hint(),
+            Self::Memory(body) => {
+                SizeHint::with_exact(body.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
             Self::Page(body) => body.size_hint(),
             Self::Events(body) => body.size_hint(),
         }
     }
 }
 
-fn never(never: Infallible) -> Broken {
-    match never {}
+impl AnswerBody {
+    /// No body.
+    pub(crate) const EMPTY: Self = Self::Memory(None);
+
+    /// How many bytes are still to come.
+    ///
+    /// # Panics
+    /// With events, which have no known end.
+    pub(crate) fn bytes(&self) -> u64 {
+        let bytes = self.size_hint().exact();
+        bytes.expect("only events have no known end, and they go out in chunks")
+    }
+}
+
+impl<B: Into<Bytes>> From<B> for AnswerBody {
+    fn from(bytes: B) -> Self {
+        let bytes = bytes.into();
+        // A piece without bytes would be a frame without meaning.
+        Self::Memory((!bytes.is_empty()).then_some(bytes))
+    }
 }
 
 /// An answer with a body.
@@ -79,12 +92,12 @@ pub(crate) fn with_body(reply: Reply, body: AnswerBody) -> Answer {
 
 /// An answer with all of its body.
 pub(crate) fn full(reply: Reply, body: impl Into<Bytes>) -> Answer {
-    with_body(reply, AnswerBody::Full(Full::new(body.into())))
+    with_body(reply, AnswerBody::from(body))
 }
 
 /// An answer without a body.
 pub(crate) fn empty(reply: Reply) -> Answer {
-    with_body(reply, AnswerBody::Empty(Empty::new()))
+    with_body(reply, AnswerBody::EMPTY)
 }
 
 /// An answer that is not success.
@@ -98,7 +111,7 @@ pub(crate) fn problem(problem: &Problem) -> Answer {
 
 /// A small JSON document that nobody keeps.
 pub(crate) fn json(status: StatusCode, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(AnswerBody::Full(Full::new(body.into())));
+    let mut answer = Response::new(AnswerBody::from(body));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
     let content_type = HeaderValue::from_static("application/json");

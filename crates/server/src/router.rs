@@ -18,9 +18,9 @@ use http_body::Body;
 use hyper::body::Incoming;
 use millrace_core::StreamName;
 use millrace_wire::{
-    HttpFault, Problem,
+    HttpFault, Problem, ReadQuery,
     cors::{self, READ_METHODS, STREAM_METHODS},
-    path,
+    outcome, path,
 };
 use tracing::{Instrument as _, Span};
 
@@ -29,7 +29,7 @@ use crate::{
     answer::{self, Answer, AnswerBody},
     app::{App, REQUEST_ID},
     conn::Service,
-    handlers,
+    handlers::{self, read::Asked},
     metrics::{Answered, CoreMetrics, Timed, Watch},
 };
 
@@ -222,13 +222,24 @@ where
     // Boxed but for reads: a future has room for the largest of its parts and is moved a few times
     // on its way, which for 10 KiB costs more than the box.
     match head.method {
-        Method::GET => handlers::read::read(app, watch, caller, &name, head).await,
+        Method::GET => {
+            let asked = Asked {
+                query: ReadQuery::parse(head.uri.query(), &head.headers)?,
+                headers: &head.headers,
+                version: head.version,
+            };
+            let answer = handlers::read::read(app, watch, caller, &name, asked).await?;
+            Ok(answer.into_answer())
+        }
         Method::POST => {
             watch.timed.set(Timed::Append);
             Box::pin(handlers::append::append(app, caller, &name, head, body)).await
         }
         Method::PUT => Box::pin(handlers::create::create(app, caller, name, head, body)).await,
-        Method::HEAD => handlers::head::head(app, caller, &name).await,
+        Method::HEAD => {
+            let facts = handlers::head::head(app, caller, &name).await?;
+            Ok(answer::empty(outcome::head(&facts)))
+        }
         Method::DELETE => Box::pin(handlers::delete::delete(app, caller, &name)).await,
         _ => Err(not_allowed(STREAM_METHODS)),
     }

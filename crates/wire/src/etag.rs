@@ -5,10 +5,12 @@
 //! So it changes when bytes are added, when the stream is closed without bytes (PROTOCOL 10.1), and
 //! when a stream is deleted and made again under the same name.
 
-use http::{HeaderMap, HeaderValue, header};
+use std::fmt;
+
+use http::{HeaderMap, header};
 use millrace_core::{Offset, StreamId};
 
-use crate::offset::Token;
+use crate::offset::{TOKEN_BYTES, Token};
 
 /// How a page ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,24 +34,68 @@ impl PageEnd {
     }
 }
 
-/// The tag of the page of `stream` from `start` up to `next`.
-///
-/// # Panics
-/// Never: the text is printable ASCII.
-pub fn etag(stream: StreamId, start: Offset, next: Offset, end: PageEnd) -> HeaderValue {
-    let mark = match end {
-        PageEnd::Short => ":p",
-        PageEnd::Tail => "",
-        PageEnd::Closed => ":c",
-    };
-    let (start, next) = (Token::new(start), Token::new(next));
-    let text = format!("\"{:x}:{start}:{next}{mark}\"", stream.get());
-    HeaderValue::try_from(text).expect("printable ASCII")
+/// The most bytes of a tag: quotes, 16 hexadecimal digits, two tokens, a mark, and what is between.
+const ETAG_BYTES_MAX: usize = 2 + 16 + 2 * (1 + TOKEN_BYTES) + 2;
+
+/// A tag's text, with its quotes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ETag {
+    text: [u8; ETAG_BYTES_MAX],
+    len: usize,
+}
+
+impl ETag {
+    /// The tag of the page of `stream` from `start` up to `next`.
+    pub fn new(stream: StreamId, start: Offset, next: Offset, end: PageEnd) -> Self {
+        let mark: &[u8] = match end {
+            PageEnd::Short => b":p",
+            PageEnd::Tail => b"",
+            PageEnd::Closed => b":c",
+        };
+        let mut tag = Self {
+            text: [0; ETAG_BYTES_MAX],
+            len: 0,
+        };
+        tag.push(b"\"");
+        tag.push_hex(stream.get());
+        for offset in [start, next] {
+            tag.push(b":");
+            tag.push(Token::new(offset).as_bytes());
+        }
+        tag.push(mark);
+        tag.push(b"\"");
+        tag
+    }
+
+    /// The text.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.text[..self.len]
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.text[self.len..][..bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
+    }
+
+    /// Without zeros in front, but for 0 itself.
+    fn push_hex(&mut self, number: u64) {
+        let digits = (u64::BITS - number.leading_zeros()).div_ceil(4).max(1);
+        for digit in (0..digits).rev() {
+            let digit = (number >> (4 * digit) & 0xF) as usize;
+            self.push(&b"0123456789abcdef"[digit..=digit]);
+        }
+    }
+}
+
+impl fmt::Debug for ETag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(self.as_bytes()))
+    }
 }
 
 /// Whether the request's `If-None-Match` names `etag`, so that the answer is 304. The comparison is
 /// the weak one (RFC 9110 section 13.1.2).
-pub fn is_not_modified(headers: &HeaderMap, etag: &HeaderValue) -> bool {
+pub fn is_not_modified(headers: &HeaderMap, etag: &ETag) -> bool {
     headers
         .get_all(header::IF_NONE_MATCH)
         .iter()
@@ -95,6 +141,7 @@ fn split_tag(list: &[u8]) -> (&[u8], &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
     use millrace_core::{Generation, SlotId, StreamPos};
     use proptest::prelude::*;
 
@@ -107,12 +154,12 @@ mod tests {
         }
     }
 
-    fn of(birth: u64, start: u64, next: u64, end: PageEnd) -> HeaderValue {
+    fn of(birth: u64, start: u64, next: u64, end: PageEnd) -> ETag {
         let stream = StreamId::new(SlotId(3), Generation(birth));
-        etag(stream, offset(start), offset(next), end)
+        ETag::new(stream, offset(start), offset(next), end)
     }
 
-    fn matches(lists: &[&str], tag: &HeaderValue) -> bool {
+    fn matches(lists: &[&str], tag: &ETag) -> bool {
         let mut headers = HeaderMap::new();
         for list in lists {
             headers.append(header::IF_NONE_MATCH, HeaderValue::from_str(list).unwrap());
@@ -137,9 +184,30 @@ mod tests {
     }
 
     #[test]
+    fn a_tag_is_written_as_it_always_was() {
+        for (number, hex) in [
+            (0, "0"),
+            (0xa, "a"),
+            (0x10, "10"),
+            (u64::MAX, "ffffffffffffffff"),
+        ] {
+            let mut tag = of(1, 0, 9, PageEnd::Tail);
+            tag.len = 0;
+            tag.push_hex(number);
+            assert_eq!(tag.as_bytes(), hex.as_bytes());
+        }
+        let stream = StreamId::new(SlotId(3), Generation(1));
+        let (from, to) = (Token::new(offset(0)), Token::new(offset(9)));
+        assert_eq!(
+            format!("{:?}", of(1, 0, 9, PageEnd::Closed)),
+            format!("\"{:x}:{from}:{to}:c\"", stream.get())
+        );
+    }
+
+    #[test]
     fn lists_stars_and_weak_forms_are_understood() {
         let tag = of(1, 0, 9, PageEnd::Tail);
-        let text = tag.to_str().unwrap();
+        let text = str::from_utf8(tag.as_bytes()).unwrap();
         for list in [
             text.to_owned(),
             format!("W/{text}"),
@@ -157,7 +225,8 @@ mod tests {
     #[test]
     fn other_tags_do_not_match() {
         let tag = of(1, 0, 9, PageEnd::Tail);
-        let bare = tag.to_str().unwrap().trim_matches('"');
+        let text = str::from_utf8(tag.as_bytes()).unwrap();
+        let bare = text.trim_matches('"');
         for list in [
             "",
             ",",

@@ -13,7 +13,8 @@ use millrace_core::{ForkAnchor, Generation, Offset, StreamPos};
 
 const GENERATION_DIGITS: usize = 13;
 const POSITION_DIGITS: usize = 16;
-const TOKEN_BYTES: usize = GENERATION_DIGITS + 1 + POSITION_DIGITS;
+/// The bytes of a token.
+pub(crate) const TOKEN_BYTES: usize = GENERATION_DIGITS + 1 + POSITION_DIGITS;
 const POSITION_MAX: u64 = 9_999_999_999_999_999;
 
 /// What other systems and the public test suite use for a stream's start; read, never written.
@@ -93,6 +94,11 @@ impl Token {
         write_digits(&mut text[..GENERATION_DIGITS], offset.generation.get());
         write_digits(&mut text[GENERATION_DIGITS + 1..], offset.position.get());
         Self(text)
+    }
+
+    /// The text, as bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
     }
 
     /// The text.

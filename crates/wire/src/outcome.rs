@@ -12,6 +12,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
     cache::{NO_CACHE, NO_STORE},
+    etag::ETag,
     headers::{
         PRODUCER_EPOCH, PRODUCER_SEQ, STREAM_CLOSED, STREAM_CURSOR, STREAM_EXPIRES_AT,
         STREAM_NEXT_OFFSET, STREAM_SSE_DATA_ENCODING, STREAM_TTL, STREAM_UP_TO_DATE,
@@ -20,7 +21,7 @@ use crate::{
     path,
 };
 
-const TRUE: HeaderValue = HeaderValue::from_static("true");
+const TRUE: &[u8] = b"true";
 
 /// The first line and the headers of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +57,7 @@ pub fn post(outcome: &Outcome, brought_bytes: bool) -> Reply {
 pub fn post_with(
     outcome: &Outcome,
     brought_bytes: bool,
-    put: impl FnMut(HeaderName, &str),
+    put: impl FnMut(HeaderName, &[u8]),
 ) -> StatusCode {
     if let Some((summary, producer)) = appended_parts(outcome) {
         appended(summary, producer, put);
@@ -73,8 +74,7 @@ fn reply(outcome: &Outcome, brought_bytes: bool) -> Reply {
     let mut headers = HeaderMap::new();
     if let Some((summary, producer)) = appended_parts(outcome) {
         appended(summary, producer, |name, value| {
-            let value = HeaderValue::from_str(value).expect("digits, hyphens and letters");
-            headers.insert(name, value);
+            insert(&mut headers, name, value);
         });
     }
     if let Outcome::Created(summary) | Outcome::Exists(summary) = outcome {
@@ -114,23 +114,29 @@ fn appended_parts(outcome: &Outcome) -> Option<(&Summary, Option<(u64, u64)>)> {
 fn appended(
     summary: &Summary,
     producer: Option<(u64, u64)>,
-    mut put: impl FnMut(HeaderName, &str),
+    mut put: impl FnMut(HeaderName, &[u8]),
 ) {
-    put(STREAM_NEXT_OFFSET, Token::new(summary.tail).as_str());
+    put(STREAM_NEXT_OFFSET, Token::new(summary.tail).as_bytes());
     if summary.closed {
-        put(STREAM_CLOSED, "true");
+        put(STREAM_CLOSED, TRUE);
     }
     if let Some((epoch, seq)) = producer {
-        put(PRODUCER_EPOCH, &epoch.to_string());
-        put(PRODUCER_SEQ, &seq.to_string());
+        put(PRODUCER_EPOCH, epoch.to_string().as_bytes());
+        put(PRODUCER_SEQ, seq.to_string().as_bytes());
     }
 }
 
+/// Values written here are digits, hyphens, letters, and what was checked to be visible ASCII.
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: &[u8]) {
+    let value = HeaderValue::from_bytes(value).expect("visible ASCII");
+    headers.insert(name, value);
+}
+
 /// What HEAD says of a stream.
-#[derive(Clone, Copy, Debug)]
-pub struct HeadFacts<'a> {
+#[derive(Clone, Debug)]
+pub struct HeadFacts {
     /// Its content type.
-    pub content_type: &'a ContentType,
+    pub content_type: ContentType,
     /// Its tail.
     pub tail: Offset,
     /// Whether it is closed.
@@ -140,35 +146,35 @@ pub struct HeadFacts<'a> {
 }
 
 /// Answers HEAD (PROTOCOL 5.5).
-pub fn head(facts: HeadFacts<'_>) -> Reply {
+pub fn head(facts: &HeadFacts) -> Reply {
     let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_TYPE, content_type(facts.content_type));
-    headers.insert(header::CACHE_CONTROL, NO_STORE);
-    headers.insert(STREAM_NEXT_OFFSET, Token::new(facts.tail).into());
+    let status = head_with(facts, |name, value| insert(&mut headers, name, value));
+    Reply { status, headers }
+}
+
+/// The same answer without a map, as [`post_with`].
+pub fn head_with(facts: &HeadFacts, mut put: impl FnMut(HeaderName, &[u8])) -> StatusCode {
+    put(header::CONTENT_TYPE, facts.content_type.as_str().as_bytes());
+    put(header::CACHE_CONTROL, NO_STORE.as_bytes());
+    put(STREAM_NEXT_OFFSET, Token::new(facts.tail).as_bytes());
     if facts.closed {
-        headers.insert(STREAM_CLOSED, TRUE);
+        put(STREAM_CLOSED, TRUE);
     }
     match facts.lifetime {
         Lifetime::Unlimited => {}
-        Lifetime::Ttl(seconds) => {
-            headers.insert(STREAM_TTL, seconds.into());
-        }
-        Lifetime::Until(at) => {
-            let at = HeaderValue::try_from(rfc3339(at)).expect("printable ASCII");
-            headers.insert(STREAM_EXPIRES_AT, at);
-        }
+        Lifetime::Ttl(seconds) => put(STREAM_TTL, seconds.to_string().as_bytes()),
+        Lifetime::Until(at) => put(STREAM_EXPIRES_AT, rfc3339(at).as_bytes()),
     }
-    Reply {
-        status: StatusCode::OK,
-        headers,
-    }
+    StatusCode::OK
 }
 
 /// What a page or the end of a wait says of itself.
 #[derive(Clone, Debug)]
-pub struct ReadFacts<'a> {
+pub struct ReadFacts {
+    /// How the read ended.
+    pub end: ReadEnd,
     /// The stream's content type.
-    pub content_type: &'a ContentType,
+    pub content_type: ContentType,
     /// The offset after the bytes that the answer carries; never past them.
     pub next: Offset,
     /// Whether that was the tail.
@@ -178,7 +184,7 @@ pub struct ReadFacts<'a> {
     /// The cursor, in live modes while the stream is open.
     pub cursor: Option<u64>,
     /// The page's tag, where it has one.
-    pub etag: Option<HeaderValue>,
+    pub etag: Option<ETag>,
     /// From [`crate::cache::cache_control`].
     pub cache_control: HeaderValue,
 }
@@ -195,32 +201,37 @@ pub enum ReadEnd {
 }
 
 /// Answers a catch-up or long-poll GET (PROTOCOL 5.6 and 5.7).
-pub fn read(end: ReadEnd, facts: ReadFacts<'_>) -> Reply {
+pub fn read(facts: &ReadFacts) -> Reply {
     // With room for those that every answer has: growing the map costs more than filling it.
     let mut headers = HeaderMap::with_capacity(READ_HEADERS);
-    headers.insert(header::CACHE_CONTROL, facts.cache_control);
-    headers.insert(STREAM_NEXT_OFFSET, Token::new(facts.next).into());
+    let status = read_with(facts, |name, value| insert(&mut headers, name, value));
+    Reply { status, headers }
+}
+
+/// The same answer without a map, as [`post_with`].
+pub fn read_with(facts: &ReadFacts, mut put: impl FnMut(HeaderName, &[u8])) -> StatusCode {
+    put(header::CACHE_CONTROL, facts.cache_control.as_bytes());
+    put(STREAM_NEXT_OFFSET, Token::new(facts.next).as_bytes());
     if facts.up_to_date {
-        headers.insert(STREAM_UP_TO_DATE, TRUE);
+        put(STREAM_UP_TO_DATE, TRUE);
     }
     if facts.closed && facts.up_to_date {
-        headers.insert(STREAM_CLOSED, TRUE);
+        put(STREAM_CLOSED, TRUE);
     }
     if let Some(cursor) = facts.cursor {
-        headers.insert(STREAM_CURSOR, cursor.into());
+        put(STREAM_CURSOR, cursor.to_string().as_bytes());
     }
-    if let Some(etag) = facts.etag {
-        headers.insert(header::ETAG, etag);
+    if let Some(etag) = &facts.etag {
+        put(header::ETAG, etag.as_bytes());
     }
-    let status = match end {
+    match facts.end {
         ReadEnd::Page => {
-            headers.insert(header::CONTENT_TYPE, content_type(facts.content_type));
+            put(header::CONTENT_TYPE, facts.content_type.as_str().as_bytes());
             StatusCode::OK
         }
         ReadEnd::NotModified => StatusCode::NOT_MODIFIED,
         ReadEnd::Nothing => StatusCode::NO_CONTENT,
-    };
-    Reply { status, headers }
+    }
 }
 
 /// About how many headers an answer to a read has in the end.

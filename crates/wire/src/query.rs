@@ -4,13 +4,11 @@
 //! `+` is a space, `%2B` a plus. Unknown parameters are ignored (PROTOCOL 11.1), and a key with
 //! broken escapes is unknown; a known parameter with broken escapes, or sent twice, is refused.
 
-use std::time::Duration;
-
-use http::HeaderMap;
+use std::{borrow::Cow, time::Duration};
 
 use crate::{
     cursor,
-    headers::{LAST_EVENT_ID, single_text},
+    headers::{Fields, LAST_EVENT_ID, single_text},
     offset::OffsetArg,
     path::percent_decoded,
     refused::BadRequest,
@@ -64,7 +62,7 @@ pub struct ListQuery {
 impl ReadQuery {
     /// Reads the query, and `Last-Event-ID` for server-sent events, where it beats `offset`: a bare
     /// EventSource repeats its first URL when it reconnects.
-    pub fn parse(query: Option<&str>, headers: &HeaderMap) -> Result<Self, BadRequest> {
+    pub fn parse(query: Option<&str>, headers: &impl Fields) -> Result<Self, BadRequest> {
         let query = Query(query.unwrap_or_default());
         let live = live(query.one("live")?.as_deref())?;
         let named = match query.one("offset")? {
@@ -100,7 +98,7 @@ fn live(text: Option<&str>) -> Result<Live, BadRequest> {
 }
 
 /// An empty id is what an EventSource has before its first event: none.
-fn last_event_id(headers: &HeaderMap) -> Result<Option<OffsetArg>, BadRequest> {
+fn last_event_id(headers: &impl Fields) -> Result<Option<OffsetArg>, BadRequest> {
     match single_text(headers, &LAST_EVENT_ID, "Last-Event-ID")? {
         None | Some("") => Ok(None),
         Some(text) => OffsetArg::parse(text)
@@ -157,8 +155,11 @@ impl ListQuery {
                 .ok_or(BadRequest::Limit)?,
         };
         Ok(Self {
-            prefix: query.one("prefix")?.unwrap_or_default(),
-            after: query.one("after")?.filter(|after| !after.is_empty()),
+            prefix: query.one("prefix")?.unwrap_or_default().into_owned(),
+            after: query
+                .one("after")?
+                .filter(|after| !after.is_empty())
+                .map(Cow::into_owned),
             limit,
         })
     }
@@ -168,9 +169,9 @@ impl ListQuery {
 #[derive(Clone, Copy)]
 struct Query<'a>(&'a str);
 
-impl Query<'_> {
+impl<'a> Query<'a> {
     /// The decoded value of `key`, which may stand there once.
-    fn one(self, key: &'static str) -> Result<Option<String>, BadRequest> {
+    fn one(self, key: &'static str) -> Result<Option<Cow<'a, str>>, BadRequest> {
         let mut values = self.values(key);
         let value = values.next();
         if values.next().is_some() {
@@ -185,25 +186,43 @@ impl Query<'_> {
     }
 
     /// The decoded value of the first `key`, if it can be decoded.
-    fn first(self, key: &'static str) -> Option<String> {
+    fn first(self, key: &'static str) -> Option<Cow<'a, str>> {
         self.values(key).next().and_then(form_decoded)
     }
 
     /// The values of `key`, still encoded.
-    fn values(&self, key: &'static str) -> impl Iterator<Item = &str> {
-        self.0.split('&').filter_map(move |pair| {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let is_key = name == key || form_decoded(name).is_some_and(|name| name == key);
-            is_key.then_some(value)
+    fn values(self, key: &'static str) -> impl Iterator<Item = &'a str> {
+        let mut rest = Some(self.0);
+        let pairs = std::iter::from_fn(move || {
+            let (pair, after) = cut(rest?, b'&');
+            rest = after;
+            Some(pair)
+        });
+        pairs.filter_map(move |pair| {
+            let (name, value) = cut(pair, b'=');
+            let is_key = name == key || is_encoded(name) && form_decoded(name)? == key;
+            is_key.then_some(value.unwrap_or_default())
         })
     }
 }
 
-fn form_decoded(text: &str) -> Option<String> {
-    if text.contains('+') {
-        percent_decoded(&text.replace('+', " "))
+/// `text` up to the first `mark`, and what follows that, if there is one.
+fn cut(text: &str, mark: u8) -> (&str, Option<&str>) {
+    match text.bytes().position(|byte| byte == mark) {
+        Some(at) => (&text[..at], Some(&text[at + 1..])),
+        None => (text, None),
+    }
+}
+
+fn is_encoded(text: &str) -> bool {
+    text.bytes().any(|byte| byte == b'%' || byte == b'+')
+}
+
+fn form_decoded(text: &str) -> Option<Cow<'_, str>> {
+    if is_encoded(text) {
+        percent_decoded(&text.replace('+', " ")).map(Cow::Owned)
     } else {
-        percent_decoded(text)
+        Some(Cow::Borrowed(text))
     }
 }
 

@@ -29,7 +29,7 @@ pub(crate) async fn page(
     let len = page.content_length();
     if len <= SMALL_BYTES_MAX {
         let whole = whole(page, batch).await?;
-        return Ok(AnswerBody::Full(whole.into()));
+        return Ok(whole.into());
     }
     let place = bulk.turn().await;
     let first = batch.chunk().await.transpose()?;

@@ -7,16 +7,12 @@ use std::time::Duration;
 
 use millrace_engine::{Changed, Reader, Stream};
 use millrace_env::timeout;
-use millrace_wire::{
-    Problem, ReadQuery,
-    cache::Mode,
-    outcome::{self, ReadEnd},
-};
+use millrace_wire::{Problem, ReadQuery, cache::Mode, outcome::ReadEnd};
 
-use super::read::{PageOf, begin};
+use super::read::{PageOf, Told, begin};
 use crate::{
     access::Grant,
-    answer::{self, Answer},
+    answer::AnswerBody,
     app::App,
     metrics::{Following, Kind, Watch},
 };
@@ -28,7 +24,7 @@ pub(crate) async fn long_poll(
     grant: &Grant,
     stream: &Stream,
     query: ReadQuery,
-) -> Result<Answer, Problem> {
+) -> Result<Told, Problem> {
     let mut reader = begin(stream, query.offset).await?;
     reader.follow();
     let following = Following::new(&watch.core, Kind::LongPoll);
@@ -68,8 +64,10 @@ pub(crate) async fn long_poll(
         }
         return Ok(answer);
     }
-    let facts = page.facts(&batch, None);
-    Ok(answer::empty(outcome::read(ReadEnd::Nothing, facts)))
+    Ok(Told {
+        facts: page.facts(ReadEnd::Nothing, &batch, None),
+        body: AnswerBody::EMPTY,
+    })
 }
 
 /// Waits; whether something happened that is worth another look, and one after that.

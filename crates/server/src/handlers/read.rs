@@ -2,24 +2,58 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, request::Parts};
+use http::{HeaderMap, Version};
 use millrace_core::{ContentKind, Lifetime, Refusal, StreamName};
 use millrace_engine::{Batch, From, Head, Reader, Stream};
 use millrace_wire::{
     Live, OffsetArg, Problem, ReadQuery,
     cache::{self, CacheFacts, Mode, Remaining},
-    etag::{self, PageEnd},
+    etag::{self, ETag, PageEnd},
     outcome::{self, ReadEnd, ReadFacts},
 };
 
 use super::{long_poll, sse};
 use crate::{
     access::{Action, Caller, Grant},
-    answer::{self, Answer},
+    answer::{self, Answer, AnswerBody},
     app::App,
     bodies,
     metrics::{Timed, Watch},
 };
+
+/// What of a request a read looks at.
+#[derive(Debug)]
+pub(crate) struct Asked<'a> {
+    pub(crate) query: ReadQuery,
+    /// For `If-None-Match`.
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) version: Version,
+}
+
+/// The answer to a read, with its headers still as facts: not every connection needs a map of them.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) facts: ReadFacts,
+    pub(crate) body: AnswerBody,
+}
+
+/// What a read came to.
+#[derive(Debug)]
+pub(crate) enum ReadAnswer {
+    /// A page, or nothing.
+    Told(Told),
+    /// Events.
+    Events(Answer),
+}
+
+impl ReadAnswer {
+    pub(crate) fn into_answer(self) -> Answer {
+        match self {
+            Self::Told(told) => answer::with_body(outcome::read(&told.facts), told.body),
+            Self::Events(answer) => answer,
+        }
+    }
+}
 
 /// Answers GET.
 pub(crate) async fn read(
@@ -27,22 +61,27 @@ pub(crate) async fn read(
     watch: &Watch,
     caller: &Caller,
     name: &StreamName,
-    head: &Parts,
-) -> Result<Answer, Problem> {
-    let query = ReadQuery::parse(head.uri.query(), &head.headers)?;
+    asked: Asked<'_>,
+) -> Result<ReadAnswer, Problem> {
+    let query = asked.query;
     let grant = caller.may_on(Action::Read, name)?;
     let engine = app.engine(&grant)?;
     let stream = engine.open(name).await?;
     if query.live == Live::CatchUp {
         watch.timed.set(Timed::Read);
     }
-    match query.live {
-        Live::CatchUp if query.offset == OffsetArg::Now => Ok(tail(app, &stream)),
-        Live::CatchUp => catch_up(app, &grant, &stream, query, &head.headers).await,
+    let told = match query.live {
+        Live::CatchUp if query.offset == OffsetArg::Now => tail(app, &stream),
+        Live::CatchUp => catch_up(app, &grant, &stream, query, asked.headers).await?,
         // Boxed: what they need on their way is more than all the rest, and would be moved with it.
-        Live::LongPoll => Box::pin(long_poll::long_poll(app, watch, &grant, &stream, query)).await,
-        Live::Sse => Box::pin(sse::sse(app, watch, &grant, &stream, query, head.version)).await,
-    }
+        Live::LongPoll => {
+            Box::pin(long_poll::long_poll(app, watch, &grant, &stream, query)).await?
+        }
+        Live::Sse => {
+            return Box::pin(sse::sse(app, watch, &grant, &stream, query, asked.version)).await;
+        }
+    };
+    Ok(ReadAnswer::Told(told))
 }
 
 /// A reader where the request asks for it. Whoever gets one has read: that renews the lifetime.
@@ -63,7 +102,7 @@ async fn catch_up(
     stream: &Stream,
     query: ReadQuery,
     headers: &HeaderMap,
-) -> Result<Answer, Problem> {
+) -> Result<Told, Problem> {
     let mut reader = begin(stream, query.offset).await?;
     let batch = reader
         .next(app.engine(grant)?.options().read_bytes_max)
@@ -81,18 +120,21 @@ async fn catch_up(
     };
     let etag = page.etag(&batch);
     if etag::is_not_modified(headers, &etag) {
-        let facts = page.facts(&batch, Some(etag));
-        return Ok(answer::empty(outcome::read(ReadEnd::NotModified, facts)));
+        return Ok(Told {
+            facts: page.facts(ReadEnd::NotModified, &batch, Some(etag)),
+            body: AnswerBody::EMPTY,
+        });
     }
     Ok(page.answer(batch, etag).await?)
 }
 
 /// `offset=now`: where the tail is, and never a byte of what came meanwhile (PROTOCOL 8).
-fn tail(app: &App, stream: &Stream) -> Answer {
+fn tail(app: &App, stream: &Stream) -> Told {
     stream.touch();
     let head = stream.head();
+    let kind = head.content_type.kind();
     let facts = ReadFacts {
-        content_type: &head.content_type,
+        end: ReadEnd::Page,
         next: head.tail,
         up_to_date: true,
         closed: head.closed,
@@ -107,12 +149,13 @@ fn tail(app: &App, stream: &Stream) -> Answer {
             private: app.config.access.is_private(),
             remaining: remaining(app, &head),
         }),
+        content_type: head.content_type,
     };
-    let body = match head.content_type.kind() {
-        ContentKind::Json => "[]",
-        ContentKind::Text | ContentKind::Binary => "",
+    let body = match kind {
+        ContentKind::Json => AnswerBody::from("[]"),
+        ContentKind::Text | ContentKind::Binary => AnswerBody::EMPTY,
     };
-    answer::full(outcome::read(ReadEnd::Page, facts), body)
+    Told { facts, body }
 }
 
 /// What the headers of a page are made from, beside the page.
@@ -126,14 +169,15 @@ pub(super) struct PageOf<'a> {
 }
 
 impl PageOf<'_> {
-    pub(super) fn etag(&self, batch: &Batch) -> HeaderValue {
+    pub(super) fn etag(&self, batch: &Batch) -> ETag {
         let end = PageEnd::new(batch.up_to_date, batch.closed);
-        etag::etag(self.head.id, batch.from, batch.next, end)
+        ETag::new(self.head.id, batch.from, batch.next, end)
     }
 
-    pub(super) fn facts(&self, batch: &Batch, etag: Option<HeaderValue>) -> ReadFacts<'_> {
+    pub(super) fn facts(&self, end: ReadEnd, batch: &Batch, etag: Option<ETag>) -> ReadFacts {
         ReadFacts {
-            content_type: &self.head.content_type,
+            end,
+            content_type: self.head.content_type.clone(),
             next: batch.next,
             up_to_date: batch.up_to_date,
             closed: batch.closed,
@@ -149,10 +193,10 @@ impl PageOf<'_> {
     }
 
     /// 200 with the page.
-    pub(super) async fn answer(&self, batch: Batch, etag: HeaderValue) -> Result<Answer, Refusal> {
-        let reply = outcome::read(ReadEnd::Page, self.facts(&batch, Some(etag)));
+    pub(super) async fn answer(&self, batch: Batch, etag: ETag) -> Result<Told, Refusal> {
+        let facts = self.facts(ReadEnd::Page, &batch, Some(etag));
         let body = bodies::page(self.head.content_type.kind(), batch, &self.app.bulk).await?;
-        Ok(answer::with_body(reply, body))
+        Ok(Told { facts, body })
     }
 }
 

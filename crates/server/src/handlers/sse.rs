@@ -10,10 +10,10 @@ use millrace_wire::{
     outcome::{self, ReadEnd},
 };
 
-use super::read::{PageOf, begin};
+use super::read::{PageOf, ReadAnswer, Told, begin};
 use crate::{
     access::Grant,
-    answer::{self, Answer, AnswerBody},
+    answer::{self, AnswerBody},
     app::App,
     bodies::Events,
     metrics::{Following, Kind, Watch},
@@ -27,12 +27,12 @@ pub(crate) async fn sse(
     stream: &Stream,
     query: ReadQuery,
     version: Version,
-) -> Result<Answer, Problem> {
+) -> Result<ReadAnswer, Problem> {
     let mut reader = begin(stream, query.offset).await?;
     let head = stream.head();
     if query.reconnects && head.closed && reader.offset() == head.tail {
         let nothing = reader.next(1).await?;
-        return Ok(ended(app, stream, &nothing));
+        return Ok(ReadAnswer::Told(ended(app, stream, &nothing)));
     }
     reader.follow();
     let kind = head.content_type.kind();
@@ -54,11 +54,11 @@ pub(crate) async fn sse(
         let close = HeaderValue::from_static("close");
         answer.headers_mut().insert(header::CONNECTION, close);
     }
-    Ok(answer)
+    Ok(ReadAnswer::Events(answer))
 }
 
 /// An EventSource comes back to the end of a closed stream: only 204 makes it stop.
-fn ended(app: &App, stream: &Stream, nothing: &Batch) -> Answer {
+fn ended(app: &App, stream: &Stream, nothing: &Batch) -> Told {
     let page = PageOf {
         app,
         head: &stream.head(),
@@ -66,6 +66,8 @@ fn ended(app: &App, stream: &Stream, nothing: &Batch) -> Answer {
         mode: Mode::TimedOut,
         cursor: None,
     };
-    let facts = page.facts(nothing, None);
-    answer::empty(outcome::read(ReadEnd::Nothing, facts))
+    Told {
+        facts: page.facts(ReadEnd::Nothing, nothing, None),
+        body: AnswerBody::EMPTY,
+    }
 }

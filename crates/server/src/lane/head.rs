@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, he
 use http_body_util::Full;
 use httparse::Header;
 use millrace_core::StreamName;
-use millrace_wire::{AppendHead, BadRequest, Fields, Found, path};
+use millrace_wire::{AppendHead, BadRequest, Fields, Found, ReadQuery, path};
 
 use crate::{access::Caller, app::REQUEST_ID, config::Access};
 
@@ -25,6 +25,10 @@ pub(super) enum Look {
     Other,
     /// An append, the hottest request.
     Append(Append),
+    /// A read.
+    Read(Read),
+    /// A look at a stream's properties.
+    Head(Head),
     /// A request for the router, and its length.
     Plain {
         request: Request<Full<Bytes>>,
@@ -38,6 +42,23 @@ pub(super) struct Append {
     pub(super) name: StreamName,
     pub(super) head: Result<AppendHead, BadRequest>,
     pub(super) body: Bytes,
+    /// Bytes of the buffer that it took.
+    pub(super) length: usize,
+}
+
+/// A read that needs no map of headers.
+#[derive(Debug)]
+pub(super) struct Read {
+    pub(super) name: StreamName,
+    pub(super) query: Result<ReadQuery, BadRequest>,
+    /// Bytes of the buffer that it took.
+    pub(super) length: usize,
+}
+
+/// A HEAD that needs no map of headers.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) name: StreamName,
     /// Bytes of the buffer that it took.
     pub(super) length: usize,
 }
@@ -87,9 +108,9 @@ impl Fields for Raw<'_> {
     }
 }
 
-/// Looks at `input`. Appends go the shortest way only with `appends`: without it, the router answers
-/// them like all else.
-pub(super) fn look(input: &[u8], access: &Access, appends: bool) -> Look {
+/// Looks at `input`. Appends and reads go the shortest way only with `shortest`: without it, the router
+/// answers them like all else.
+pub(super) fn look(input: &[u8], access: &Access, shortest: bool) -> Look {
     if input.is_empty() {
         return Look::Partial { in_body: false };
     }
@@ -117,11 +138,16 @@ pub(super) fn look(input: &[u8], access: &Access, appends: bool) -> Look {
         return Look::Partial { in_body: true };
     };
     let length = head + length;
-    if appends
-        && method == Method::POST
-        && let Some(append) = append(target, &fields, access, body, length)
-    {
-        return Look::Append(append);
+    if shortest && let Some(name) = plainly_named(target, &fields, access) {
+        let look = match method {
+            Method::POST => append(target, name, &fields, body, length).map(Look::Append),
+            Method::GET => read(target, name, &fields, length).map(Look::Read),
+            Method::HEAD => Some(Look::Head(Head { name, length })),
+            _ => None,
+        };
+        if let Some(look) = look {
+            return look;
+        }
     }
     match plain(method, target, &fields, body) {
         Some(request) => Look::Plain { request, length },
@@ -179,27 +205,53 @@ fn method_of(method: &str, target: &str) -> Option<Method> {
     }
 }
 
-/// An append that nothing but its own headers has a say in.
-fn append(
-    target: &str,
-    fields: &Raw<'_>,
-    access: &Access,
-    body: &[u8],
-    length: usize,
-) -> Option<Append> {
+/// The stream of a request that nothing but its own headers has a say in, sent by who may do everything.
+fn plainly_named(target: &str, fields: &Raw<'_>, access: &Access) -> Option<StreamName> {
+    let (path, query) = split_query(target);
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
-    if !target.bytes().all(is_plain) || fields.has(&header::ORIGIN) || fields.has(&REQUEST_ID) {
+    let is_query = |byte: u8| is_plain(byte) || b"=&%+:,@!$'()*;?".contains(&byte);
+    if !path.bytes().all(is_plain) || !query.unwrap_or_default().bytes().all(is_query) {
+        return None;
+    }
+    if fields.has(&header::ORIGIN) || fields.has(&REQUEST_ID) {
         return None;
     }
     // Whoever needs more than one look to be known is looked at by the router.
     let Ok(Caller::Master) = access.identify_by(fields.first(&header::AUTHORIZATION)) else {
         return None;
     };
-    let name = path::stream_name(target)?.ok()?;
-    Some(Append {
+    path::stream_name(path)?.ok()
+}
+
+fn split_query(target: &str) -> (&str, Option<&str>) {
+    match target.bytes().position(|byte| byte == b'?') {
+        Some(at) => (&target[..at], Some(&target[at + 1..])),
+        None => (target, None),
+    }
+}
+
+fn append(
+    target: &str,
+    name: StreamName,
+    fields: &Raw<'_>,
+    body: &[u8],
+    length: usize,
+) -> Option<Append> {
+    let has_query = split_query(target).1.is_some();
+    (!has_query).then(|| Append {
         name,
         head: AppendHead::parse(fields),
         body: Bytes::copy_from_slice(body),
+        length,
+    })
+}
+
+/// Who names what it has already is answered by the router.
+fn read(target: &str, name: StreamName, fields: &Raw<'_>, length: usize) -> Option<Read> {
+    let is_known = fields.has(&header::IF_NONE_MATCH);
+    (!is_known).then(|| Read {
+        name,
+        query: ReadQuery::parse(split_query(target).1, fields),
         length,
     })
 }

@@ -16,7 +16,6 @@ use std::{
     time::Duration,
 };
 
-use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use millrace_env::sleep;
 use tokio::{
@@ -24,9 +23,9 @@ use tokio::{
     sync::watch,
 };
 
-use super::{Next, reply::Writer};
+use super::Next;
 use crate::{
-    answer::Answer,
+    answer::AnswerBody,
     config::Times,
     conn::{Activity, Prefixed, Socket},
     refusals::{Peer, Refused},
@@ -249,15 +248,21 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Line<C> {
         self.flush().await
     }
 
-    /// Sends an answer; its body piece by piece where it is not in memory.
-    pub(super) async fn send(&mut self, writer: &Writer, answer: Answer, is_head: bool) -> Next {
-        let (head, mut body) = answer.into_parts();
-        let bytes = body.size_hint().exact();
-        let bytes = bytes.expect("only events have no known end, and they go out in chunks");
-        writer.head(&head, Some(bytes), is_head, &mut self.output);
-        if is_head {
-            return self.flush().await;
-        }
+    /// Sends a body behind its head, piece by piece where it is not in memory.
+    pub(super) async fn send_body(&mut self, body: AnswerBody) -> Next {
+        let body = match body {
+            AnswerBody::Memory(None) => return self.flush_if_large().await,
+            AnswerBody::Memory(Some(bytes)) if self.output.len() + bytes.len() <= READ_BYTES => {
+                self.output.extend_from_slice(&bytes);
+                return self.flush_if_large().await;
+            }
+            body => body,
+        };
+        // Boxed: what a long answer needs on its way is more than a short one does.
+        Box::pin(self.send_pieces(body)).await
+    }
+
+    async fn send_pieces(&mut self, mut body: AnswerBody) -> Next {
         while let Some(piece) = body.frame().await {
             let Ok(piece) = piece else {
                 // What was read goes out first: the client sees an answer that breaks off.

@@ -9,7 +9,7 @@
 //!
 //! - `head.rs`: what lies in the buffer, and whether it is for the short way.
 //! - `line.rs`: a connection's bytes in and out, its patience, its end.
-//! - `append.rs`: the one request that is answered without a map of headers.
+//! - `append.rs`, `read.rs`: the requests that are answered without a map of headers.
 //! - `reply.rs`: answers as bytes.
 //! - `chunks.rs`: answers without a known end, which are streams of events.
 //!
@@ -21,6 +21,7 @@ mod append;
 mod chunks;
 mod head;
 mod line;
+mod read;
 mod reply;
 
 use std::{rc::Rc, sync::Arc};
@@ -28,7 +29,8 @@ use std::{rc::Rc, sync::Arc};
 use bytes::Bytes;
 use http::{Method, Request};
 use http_body_util::Full;
-use millrace_wire::{HttpFault, path};
+use millrace_core::StreamName;
+use millrace_wire::{HttpFault, Problem, path};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::watch,
@@ -110,6 +112,14 @@ impl Lane {
                     line.began(append.length);
                     self.append(append, &mut line).await
                 }
+                Look::Read(read) => {
+                    line.began(read.length);
+                    self.read(read, &mut line).await
+                }
+                Look::Head(head) => {
+                    line.began(head.length);
+                    self.head(head, &mut line).await
+                }
                 Look::Plain { request, length } => {
                     line.began(length);
                     self.plain(request, &mut line).await
@@ -129,25 +139,25 @@ impl Lane {
     {
         let name = append.name.clone();
         let begun = self.app.env.clock.mono();
-        let problem = match unwinding(append::append(&self.app, append)).await {
-            Ok(Ok((outcome, brought_bytes))) => {
+        match flat(unwinding(append::append(&self.app, append)).await) {
+            Ok((outcome, brought_bytes)) => {
                 let id = self.app.new_request_id();
                 let out = line.output_mut();
                 self.writer.append(&outcome, brought_bytes, &id, out);
                 let took = self.app.env.clock.mono().saturating_sub(begun);
                 self.router.metrics().appended(took);
-                return line.flush_if_large().await;
+                line.flush_if_large().await
             }
-            Ok(Err(problem)) => problem,
-            Err(Panicked) => HttpFault::Internal.into(),
-        };
-        let answer = router::refused(
-            &self.router,
-            &Method::POST,
-            &path::location(&name),
-            &problem,
-        );
-        line.send(&self.writer, answer, false).await
+            Err(problem) => {
+                let answer = self.refused(&Method::POST, &name, &problem);
+                self.send(answer, false, line).await
+            }
+        }
+    }
+
+    /// The answer to a request that was refused before the router saw it.
+    fn refused(&self, method: &Method, name: &StreamName, problem: &Problem) -> Answer {
+        router::refused(&self.router, method, &path::location(name), problem)
     }
 
     /// Answers by the router, as hyper would have it answered.
@@ -158,19 +168,31 @@ impl Lane {
         let is_head = request.method() == Method::HEAD;
         // Boxed: what a request needs on its way is much, and a connection is mostly idle.
         let answer = Box::pin(router::answer(&self.router, request)).await;
-        let (head, body) = answer.into_parts();
-        match body {
-            AnswerBody::Events(body) => {
-                self.writer.head(&head, None, false, line.output_mut());
-                match body.into_source() {
-                    Some(events) => Box::pin(follow(events, line)).await,
-                    None => Next::End,
-                }
-            }
-            body => {
-                let answer = Answer::from_parts(head, body);
-                line.send(&self.writer, answer, is_head).await
-            }
-        }
+        self.send(answer, is_head, line).await
     }
+
+    /// Sends an answer to its end.
+    async fn send<C>(&self, answer: Answer, is_head: bool, line: &mut Line<C>) -> Next
+    where
+        C: AsyncRead + AsyncWrite + Unpin,
+    {
+        let (head, body) = answer.into_parts();
+        if let AnswerBody::Events(body) = body {
+            self.writer.head(&head, None, false, line.output_mut());
+            return match body.into_source() {
+                Some(events) => Box::pin(follow(events, line)).await,
+                None => Next::End,
+            };
+        }
+        let bytes = body.bytes();
+        self.writer
+            .head(&head, Some(bytes), is_head, line.output_mut());
+        let body = if is_head { AnswerBody::EMPTY } else { body };
+        line.send_body(body).await
+    }
+}
+
+/// A request's own panic is an answer too.
+fn flat<T>(done: Result<Result<T, Problem>, Panicked>) -> Result<T, Problem> {
+    done.unwrap_or_else(|Panicked| Err(HttpFault::Internal.into()))
 }

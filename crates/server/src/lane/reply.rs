@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, response::Parts};
 use millrace_core::stream::Outcome;
 use millrace_env::Env;
-use millrace_wire::outcome;
+use millrace_wire::outcome::{self, HeadFacts, ReadFacts};
 
 use crate::{
     answer,
@@ -53,25 +53,57 @@ impl Writer {
 
     /// Writes the answer to an append that was carried out.
     pub(super) fn append(&self, outcome: &Outcome, brought: bool, id: &[u8], out: &mut Vec<u8>) {
-        let line = out.len();
-        // Most are this; the true one is known when the headers are written.
-        status_line(out, StatusCode::NO_CONTENT);
-        let head = out.len();
-        let status = outcome::post_with(outcome, brought, |name, value| {
-            put(out, &name, value.as_bytes());
-        });
-        if status != StatusCode::NO_CONTENT {
-            let headers = out.split_off(head);
-            out.truncate(line);
-            status_line(out, status);
-            out.extend_from_slice(&headers);
-            out.extend_from_slice(b"content-length: 0\r\n");
-        }
-        out.extend_from_slice(&self.common);
-        out.extend_from_slice(b"x-request-id: ");
-        out.extend_from_slice(id);
-        out.extend_from_slice(b"\r\n");
+        let line = Line::begin(out, StatusCode::NO_CONTENT);
+        let status = outcome::post_with(outcome, brought, |name, value| put(out, &name, value));
+        line.correct(out, status);
+        self.end_with(status, 0, id, out);
+    }
+
+    /// Writes the head of the answer to a read, whose body has `bytes`.
+    pub(super) fn read(
+        &self,
+        facts: &ReadFacts,
+        bytes: u64,
+        id: &[u8],
+        out: &mut Vec<u8>,
+    ) -> StatusCode {
+        let line = Line::begin(out, StatusCode::OK);
+        let status = outcome::read_with(facts, |name, value| put(out, &name, value));
+        line.correct(out, status);
+        self.end_with(status, bytes, id, out);
+        status
+    }
+
+    /// Writes the answer to HEAD of a stream, which says nothing of the length of its body.
+    pub(super) fn stream_head(
+        &self,
+        facts: &HeadFacts,
+        id: &[u8],
+        out: &mut Vec<u8>,
+    ) -> StatusCode {
+        status_line(out, StatusCode::OK);
+        let status = outcome::head_with(facts, |name, value| put(out, &name, value));
+        self.common(id, out);
         self.end(out);
+        status
+    }
+
+    /// Writes what an answer to a request without headers of interest ends with.
+    fn end_with(&self, status: StatusCode, body_bytes: u64, id: &[u8], out: &mut Vec<u8>) {
+        self.common(id, out);
+        if !is_bodiless(status) {
+            put(
+                out,
+                &header::CONTENT_LENGTH,
+                digits(body_bytes, &mut [0; 20]),
+            );
+        }
+        self.end(out);
+    }
+
+    fn common(&self, id: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.common);
+        put(out, &REQUEST_ID, id);
     }
 
     /// Writes the head of any answer whose body has `body_bytes`; of unknown length it goes out in
@@ -87,17 +119,11 @@ impl Writer {
         for (name, value) in &head.headers {
             put(out, name, value.as_bytes());
         }
-        let bodiless = matches!(
-            head.status,
-            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
-        );
         match body_bytes {
             // HEAD without a body to speak of says nothing of its length.
-            Some(bytes) if !bodiless && (!is_head || bytes > 0) => put(
-                out,
-                &header::CONTENT_LENGTH,
-                HeaderValue::from(bytes).as_bytes(),
-            ),
+            Some(bytes) if !is_bodiless(head.status) && (!is_head || bytes > 0) => {
+                put(out, &header::CONTENT_LENGTH, digits(bytes, &mut [0; 20]));
+            }
             Some(_) => {}
             None => put(out, &header::TRANSFER_ENCODING, b"chunked"),
         }
@@ -115,6 +141,48 @@ impl Writer {
         out.extend_from_slice(b"date: ");
         out.extend_from_slice(date.text.as_bytes());
         out.extend_from_slice(b"\r\n\r\n");
+    }
+}
+
+/// A first line whose status is known for sure when the headers are written.
+struct Line {
+    at: usize,
+    len: usize,
+    status: StatusCode,
+}
+
+impl Line {
+    /// Writes the line of the status that most have.
+    fn begin(out: &mut Vec<u8>, status: StatusCode) -> Self {
+        let at = out.len();
+        status_line(out, status);
+        let len = out.len() - at;
+        Self { at, len, status }
+    }
+
+    fn correct(self, out: &mut Vec<u8>, status: StatusCode) {
+        if status != self.status {
+            let mut line = Vec::new();
+            status_line(&mut line, status);
+            out.splice(self.at..self.at + self.len, line);
+        }
+    }
+}
+
+fn is_bodiless(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+/// `number` in decimal.
+fn digits(mut number: u64, digits: &mut [u8; 20]) -> &[u8] {
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            return &digits[at..];
+        }
     }
 }
 

@@ -110,6 +110,40 @@ fn cases() -> Vec<Case> {
         ("a bad offset", vec![get("/v1/stream/t?offset=x", &[])]),
         ("a bad query", vec![get("/v1/stream/t?live=x", &[])]),
         (
+            "queries of all kinds",
+            [
+                "offset=%2D1",
+                "offset=-1&offset=-1",
+                "offset=-1&a=%zz&%zz=1&&=&b",
+                "offset=-1&live=false",
+                "offset=%zz",
+                "offset=-1?x",
+                "off%73et=now",
+                "offset=no+w",
+                "offset=\"",
+                "offset=<>",
+                "",
+            ]
+            .map(|query| get(&format!("/v1/stream/t?{query}"), &[]))
+            .into(),
+        ),
+        (
+            "what is known already",
+            vec![
+                get("/v1/stream/t", &["If-None-Match: *"]),
+                get("/v1/stream/t", &["If-None-Match: \"x\""]),
+            ],
+        ),
+        (
+            "a read with a body",
+            vec![
+                request("GET /v1/stream/t", &[TEXT], "body"),
+                request("HEAD /v1/stream/t?offset=x", &[TEXT], "body"),
+                append("t?a=b", &[TEXT], "x"),
+                get("/v1/stream/t", &["Last-Event-ID: x"]),
+            ],
+        ),
+        (
             "long-poll",
             vec![get("/v1/stream/t?offset=-1&live=long-poll", &[])],
         ),
@@ -376,5 +410,28 @@ async fn the_short_way_answers_as_hyper_does() {
         let (short, long) = tokio::join!(answers(&short, &pieces), answers(&long, &pieces));
         assert_eq!(short, long, "{what}: {pieces:?}");
         assert!(!long.is_empty() || what == "noise", "{what}");
+    }
+}
+
+/// Found when reads went the shortest way: a wait kept back the answers to what was asked before it.
+#[tokio::test]
+async fn a_long_poll_behind_an_append_does_not_keep_back_its_answer() {
+    let server = TestServer::start().await;
+    let mut conn = server.connect().await;
+    let requests = [
+        request("PUT /v1/stream/t", &[TEXT], "first"),
+        append("t", &[TEXT], "x"),
+        get("/v1/stream/t?offset=now&live=long-poll&timeout=60s", &[]),
+    ];
+    conn.stream
+        .write_all(requests.concat().as_bytes())
+        .await
+        .unwrap();
+    let mut all = String::new();
+    while all.matches("HTTP/1.1 20").count() < 2 {
+        let mut some = [0; 4096];
+        let count = within(conn.stream.read(&mut some)).await.unwrap();
+        assert!(count > 0, "{all}");
+        all.push_str(std::str::from_utf8(&some[..count]).unwrap());
     }
 }

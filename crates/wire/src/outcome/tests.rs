@@ -1,6 +1,7 @@
-use millrace_core::{Generation, StreamPos};
+use millrace_core::{Generation, SlotId, StreamId, StreamPos};
 
 use super::*;
+use crate::etag::PageEnd;
 
 fn offset(position: u64) -> Offset {
     Offset {
@@ -128,8 +129,8 @@ fn head_answers() {
             vec![cache, TYPE, expires("9999-12-31T23:59:59.999Z"), TAIL],
         ),
     ] {
-        let reply = head(HeadFacts {
-            content_type: &summary(false).content_type,
+        let reply = head(&HeadFacts {
+            content_type: summary(false).content_type,
             tail: offset(9),
             closed,
             lifetime,
@@ -142,34 +143,46 @@ fn head_answers() {
 #[test]
 fn read_answers() {
     let content_type = summary(false).content_type;
+    let tag = ETag::new(
+        StreamId::new(SlotId(3), Generation(1)),
+        offset(0),
+        offset(9),
+        PageEnd::Tail,
+    );
     let facts = ReadFacts {
-        content_type: &content_type,
+        end: ReadEnd::Page,
+        content_type,
         next: offset(9),
         up_to_date: true,
         closed: false,
         cursor: Some(1000),
-        etag: Some(HeaderValue::from_static("\"x\"")),
+        etag: Some(tag),
         cache_control: NO_CACHE,
     };
-    let (cache, etag) = (("cache-control", "no-cache"), ("etag", "\"x\""));
+    let etag = ("etag", str::from_utf8(tag.as_bytes()).unwrap());
+    let cache = ("cache-control", "no-cache");
     let (cursor, up_to_date) = (("stream-cursor", "1000"), ("stream-up-to-date", "true"));
 
-    let page = read(ReadEnd::Page, facts.clone());
+    let page = read(&facts);
     assert_eq!(page.status, 200);
     assert_eq!(listed(&page), [cache, TYPE, etag, cursor, TAIL, up_to_date]);
 
-    let same = read(ReadEnd::NotModified, facts.clone());
+    let same = read(&ReadFacts {
+        end: ReadEnd::NotModified,
+        ..facts.clone()
+    });
     assert_eq!(same.status, 304);
     assert_eq!(listed(&same), [cache, etag, cursor, TAIL, up_to_date]);
 
     let nothing = ReadFacts {
+        end: ReadEnd::Nothing,
         closed: true,
         cursor: None,
         etag: None,
         cache_control: NO_STORE,
         ..facts.clone()
     };
-    let nothing = read(ReadEnd::Nothing, nothing);
+    let nothing = read(&nothing);
     assert_eq!(nothing.status, 204);
     assert_eq!(
         listed(&nothing),
@@ -179,19 +192,16 @@ fn read_answers() {
 
 #[test]
 fn closure_shows_only_at_the_end() {
-    let content_type = summary(false).content_type;
-    let short = read(
-        ReadEnd::Page,
-        ReadFacts {
-            content_type: &content_type,
-            next: offset(9),
-            up_to_date: false,
-            closed: true,
-            cursor: None,
-            etag: None,
-            cache_control: NO_CACHE,
-        },
-    );
+    let short = read(&ReadFacts {
+        end: ReadEnd::Page,
+        content_type: summary(false).content_type,
+        next: offset(9),
+        up_to_date: false,
+        closed: true,
+        cursor: None,
+        etag: None,
+        cache_control: NO_CACHE,
+    });
     assert_eq!(listed(&short), [("cache-control", "no-cache"), TYPE, TAIL]);
 }
 

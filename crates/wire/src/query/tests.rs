@@ -2,6 +2,8 @@ use http::HeaderValue;
 use millrace_core::{Generation, Offset, StreamPos};
 use proptest::prelude::*;
 
+use http::HeaderMap;
+
 use super::*;
 
 const TOKEN: &str = "0000000000007-0000000000000042";

@@ -1,0 +1,105 @@
+//! Reads on the short way: answered by the same handlers as all, but written to the socket as they are,
+//! without a map of headers on either side.
+//!
+//! Next on the read walk: `handlers/read.rs`.
+
+use http::{HeaderMap, Method, StatusCode, Version};
+use millrace_wire::{Live, Problem};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{
+    Lane, Next, flat,
+    head::{Head, Read},
+    line::Line,
+};
+use crate::{
+    access::Caller,
+    handlers::{
+        self,
+        read::{Asked, ReadAnswer, Told},
+    },
+    metrics::{Answered, Timed, Watch},
+    router::{self, unwinding},
+};
+
+impl Lane {
+    /// Answers GET; what is refused and what goes on as events takes the router's way to an answer.
+    pub(super) async fn read<C>(&self, read: Read, line: &mut Line<C>) -> Next
+    where
+        C: AsyncRead + AsyncWrite + Unpin,
+    {
+        let waits = matches!(&read.query, Ok(query) if query.live != Live::CatchUp);
+        // What was asked before is not kept back by a wait.
+        if waits && line.flush().await == Next::End {
+            return Next::End;
+        }
+        let begun = self.app.env.clock.mono();
+        let watch = Watch::new(self.router.metrics());
+        let done = unwinding(self.read_answer(&watch, &read)).await;
+        let answered = |status: StatusCode| {
+            watch.core.answered(Answered {
+                method: &Method::GET,
+                status,
+                timed: watch.timed.get(),
+                took: self.app.env.clock.mono().saturating_sub(begun),
+            });
+        };
+        match flat(done) {
+            Ok(ReadAnswer::Told(Told { facts, body })) => {
+                let id = self.app.new_request_id();
+                let bytes = body.bytes();
+                let out = line.output_mut();
+                answered(self.writer.read(&facts, bytes, &id, out));
+                line.send_body(body).await
+            }
+            Ok(ReadAnswer::Events(mut answer)) => {
+                let none = HeaderMap::new();
+                router::finish(&self.app, &none, &mut answer, self.app.request_id(&none));
+                answered(answer.status());
+                self.send(answer, false, line).await
+            }
+            Err(problem) => {
+                let answer = self.refused(&Method::GET, &read.name, &problem);
+                self.send(answer, false, line).await
+            }
+        }
+    }
+
+    async fn read_answer(&self, watch: &Watch, read: &Read) -> Result<ReadAnswer, Problem> {
+        let none = HeaderMap::new();
+        let asked = Asked {
+            query: read.query.clone()?,
+            headers: &none,
+            version: Version::HTTP_11,
+        };
+        // The shortest way is for who may do everything; it is asked all the same.
+        let caller = Caller::Master;
+        handlers::read::read(&self.app, watch, &caller, &read.name, asked).await
+    }
+
+    /// Answers HEAD.
+    pub(super) async fn head<C>(&self, head: Head, line: &mut Line<C>) -> Next
+    where
+        C: AsyncRead + AsyncWrite + Unpin,
+    {
+        let begun = self.app.env.clock.mono();
+        let done = handlers::head::head(&self.app, &Caller::Master, &head.name);
+        match flat(unwinding(done).await) {
+            Ok(facts) => {
+                let id = self.app.new_request_id();
+                let status = self.writer.stream_head(&facts, &id, line.output_mut());
+                self.router.metrics().answered(Answered {
+                    method: &Method::HEAD,
+                    status,
+                    timed: Timed::Nothing,
+                    took: self.app.env.clock.mono().saturating_sub(begun),
+                });
+                line.flush_if_large().await
+            }
+            Err(problem) => {
+                let answer = self.refused(&Method::HEAD, &head.name, &problem);
+                self.send(answer, true, line).await
+            }
+        }
+    }
+}
