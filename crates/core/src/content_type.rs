@@ -20,7 +20,11 @@ pub enum ContentKind {
 
 /// A content type as the client sent it, trimmed.
 #[derive(Clone, Debug)]
-pub struct ContentType(Arc<str>);
+pub struct ContentType {
+    text: Arc<str>,
+    /// Known from the text, and asked at every read.
+    kind: ContentKind,
+}
 
 impl ContentType {
     /// What a stream has when its creator names none.
@@ -43,37 +47,43 @@ impl ContentType {
         let essence = essence.trim().as_bytes();
         let slash = essence.iter().position(|byte| *byte == b'/')?;
         let tokens = is_token(&essence[..slash]) && is_token(&essence[slash + 1..]);
-        (tokens && parameters.bytes().all(visible)).then(|| Self(text.into()))
+        (tokens && parameters.bytes().all(visible)).then(|| Self::of(text))
     }
 
     /// The text as sent.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// How its bytes are framed.
     pub fn kind(&self) -> ContentKind {
-        let essence = essence(&self.0);
-        if essence.eq_ignore_ascii_case("application/json") {
+        self.kind
+    }
+
+    fn of(text: &str) -> Self {
+        let essence = essence(text);
+        let kind = if essence.eq_ignore_ascii_case("application/json") {
             ContentKind::Json
         } else if essence.len() >= 5 && essence.as_bytes()[..5].eq_ignore_ascii_case(b"text/") {
             ContentKind::Text
         } else {
             ContentKind::Binary
-        }
+        };
+        let text = text.into();
+        Self { text, kind }
     }
 }
 
 impl Default for ContentType {
     fn default() -> Self {
-        Self(Self::DEFAULT.into())
+        Self::of(Self::DEFAULT)
     }
 }
 
 impl PartialEq for ContentType {
     fn eq(&self, other: &Self) -> bool {
         // Clients mostly repeat what they created a stream with.
-        self.0 == other.0 || essence(&self.0).eq_ignore_ascii_case(essence(&other.0))
+        self.text == other.text || essence(&self.text).eq_ignore_ascii_case(essence(&other.text))
     }
 }
 
@@ -81,7 +91,7 @@ impl Eq for ContentType {}
 
 impl fmt::Display for ContentType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 

@@ -82,6 +82,11 @@ impl Stream {
     /// Who holds its bytes, in order.
     pub(crate) async fn holders(&self) -> Result<Arc<[Holder]>, Refusal> {
         let lineage = Arc::clone(&self.live.view().state.config.lineage);
+        if lineage.is_empty() {
+            // Most are no forks.
+            let live = Arc::clone(&self.live);
+            return Ok(Arc::new([Holder::whole(live)]));
+        }
         let mut holders = Vec::with_capacity(lineage.len() + 1);
         let mut from = StreamPos::ZERO;
         for ancestor in lineage.iter() {

@@ -6,7 +6,7 @@
 use std::{
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
+    pin::{Pin, pin},
     rc::Rc,
     sync::Arc,
     task::Poll,
@@ -108,7 +108,8 @@ where
     let start = app.env.clock.mono();
     let watch = Watch::new(metrics);
     let span = span(&head, &id);
-    let done = unwinding(dispatch(app, &watch, &head, body)).instrument(span.clone());
+    let done = pin!(dispatch(app, &watch, &head, body));
+    let done = unwinding(done).instrument(span.clone());
     let mut answer = match done.await {
         Ok(Ok(answer)) => answer,
         Ok(Err(problem)) => told(router, &problem),
@@ -223,9 +224,11 @@ where
     // on its way, which for 10 KiB costs more than the box.
     match head.method {
         Method::GET => {
+            let known = head.headers.get_all(header::IF_NONE_MATCH);
+            let known: Vec<&[u8]> = known.iter().map(HeaderValue::as_bytes).collect();
             let asked = Asked {
                 query: ReadQuery::parse(head.uri.query(), &head.headers)?,
-                headers: &head.headers,
+                known: &known,
                 version: head.version,
             };
             let answer = handlers::read::read(app, watch, caller, &name, asked).await?;
@@ -277,9 +280,9 @@ fn log(method: &Method, path: &str, answer: &Answer, id: &HeaderValue, took: std
 #[derive(Debug)]
 pub(crate) struct Panicked;
 
-/// Runs `future`; a panic in it ends it alone, not the connection and not the core.
-pub(crate) async fn unwinding<F: Future>(future: F) -> Result<F::Output, Panicked> {
-    let mut future = pin!(future);
+/// Runs `future`; a panic in it ends it alone, not the connection and not the core. Pinned by the
+/// caller: futures are large, and would be moved for nothing.
+pub(crate) async fn unwinding<F: Future>(mut future: Pin<&mut F>) -> Result<F::Output, Panicked> {
     std::future::poll_fn(move |cx| {
         // What a request shares with others is behind locks that keep it whole.
         match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {

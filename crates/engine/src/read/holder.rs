@@ -26,6 +26,15 @@ enum Place {
 }
 
 impl Holder {
+    /// `live` holds all.
+    pub(crate) fn whole(live: Arc<Live>) -> Self {
+        Self {
+            live,
+            from: StreamPos::ZERO,
+            until: StreamPos(u64::MAX),
+        }
+    }
+
     /// Plans `from..until`, which must lie in the run: slices of memory and pinned segments.
     pub(crate) fn plan(
         &self,

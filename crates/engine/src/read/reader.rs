@@ -56,16 +56,21 @@ impl Reader {
         holders: Arc<[Holder]>,
         from: From,
     ) -> Result<Self, Refusal> {
-        let state = stream.live.view().state.clone();
-        let position = match from {
-            From::Start => StreamPos::ZERO,
-            From::Tail => state.tail,
-            From::At(offset) if state.owns(offset) => offset.position,
-            From::At(_) => {
-                return Err(Refusal::OffsetGone {
-                    earliest: state.start_offset(),
-                });
-            }
+        let (position, may_be_inside) = {
+            let view = stream.live.view();
+            let state = &view.state;
+            let position = match from {
+                From::Start => StreamPos::ZERO,
+                From::Tail => state.tail,
+                From::At(offset) if state.owns(offset) => offset.position,
+                From::At(_) => {
+                    return Err(Refusal::OffsetGone {
+                        earliest: state.start_offset(),
+                    });
+                }
+            };
+            let may_be_inside = state.kind() == ContentKind::Json && position != state.tail;
+            (position, may_be_inside)
         };
         let reader = Self {
             shared,
@@ -75,7 +80,7 @@ impl Reader {
             follow: None,
             woken_by: None,
         };
-        if state.kind() == ContentKind::Json && position != state.tail {
+        if may_be_inside {
             let holder = reader.holder_of(position);
             if !holder
                 .is_boundary(&reader.shared.segments, position)

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Version};
+use http::Version;
 use millrace_core::{ContentKind, Lifetime, Refusal, StreamName};
 use millrace_engine::{Batch, From, Head, Reader, Stream};
 use millrace_wire::{
@@ -25,8 +25,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Asked<'a> {
     pub(crate) query: ReadQuery,
-    /// For `If-None-Match`.
-    pub(crate) headers: &'a HeaderMap,
+    /// `If-None-Match`: what the client has already.
+    pub(crate) known: &'a [&'a [u8]],
     pub(crate) version: Version,
 }
 
@@ -72,7 +72,7 @@ pub(crate) async fn read(
     }
     let told = match query.live {
         Live::CatchUp if query.offset == OffsetArg::Now => tail(app, &stream),
-        Live::CatchUp => catch_up(app, &grant, &stream, query, asked.headers).await?,
+        Live::CatchUp => catch_up(app, &grant, &stream, query, asked.known).await?,
         // Boxed: what they need on their way is more than all the rest, and would be moved with it.
         Live::LongPoll => {
             Box::pin(long_poll::long_poll(app, watch, &grant, &stream, query)).await?
@@ -101,7 +101,7 @@ async fn catch_up(
     grant: &Grant,
     stream: &Stream,
     query: ReadQuery,
-    headers: &HeaderMap,
+    known: &[&[u8]],
 ) -> Result<Told, Problem> {
     let mut reader = begin(stream, query.offset).await?;
     let batch = reader
@@ -119,7 +119,7 @@ async fn catch_up(
         cursor: None,
     };
     let etag = page.etag(&batch);
-    if etag::is_not_modified(headers, &etag) {
+    if etag::is_not_modified(known, &etag) {
         return Ok(Told {
             facts: page.facts(ReadEnd::NotModified, &batch, Some(etag)),
             body: AnswerBody::EMPTY,

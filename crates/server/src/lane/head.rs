@@ -1,5 +1,7 @@
 //! What lies in a connection's buffer, and whether it is for the short way.
 
+use std::{mem::MaybeUninit, sync::Arc};
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header};
 use http_body_util::Full;
@@ -13,6 +15,8 @@ use crate::{access::Caller, app::REQUEST_ID, config::Access};
 const HEADERS_MAX: usize = 32;
 /// The most bytes of its first line and headers.
 const HEAD_BYTES_MAX: usize = 8 << 10;
+/// The longest head that is remembered.
+const MEMO_BYTES_MAX: usize = 1 << 10;
 /// The most bytes of its body. BOUND: what a connection buffers before memory is asked for.
 const BODY_BYTES_MAX: usize = 64 << 10;
 
@@ -51,6 +55,8 @@ pub(super) struct Append {
 pub(super) struct Read {
     pub(super) name: StreamName,
     pub(super) query: Result<ReadQuery, BadRequest>,
+    /// `If-None-Match`.
+    pub(super) known: Option<Arc<[u8]>>,
     /// Bytes of the buffer that it took.
     pub(super) length: usize,
 }
@@ -108,15 +114,88 @@ impl Fields for Raw<'_> {
     }
 }
 
-/// Looks at `input`. Appends and reads go the shortest way only with `shortest`: without it, the router
+/// The last head of a connection that went the shortest way, and what it says. Clients send the same
+/// one again and again: finding it the same is a comparison, reading it costs as much as half of the
+/// rest of an append. A head ends with its empty line, so the same bytes are the same head.
+#[derive(Debug, Default)]
+pub(super) struct Memo {
+    bytes: Vec<u8>,
+    meaning: Option<Meaning>,
+}
+
+/// What a head says that goes the shortest way. Cheap to clone.
+#[derive(Clone, Debug)]
+struct Meaning {
+    name: StreamName,
+    asks: Asks,
+    /// How long its body is.
+    body: usize,
+}
+
+#[derive(Clone, Debug)]
+enum Asks {
+    Append(Result<AppendHead, BadRequest>),
+    Read(Result<ReadQuery, BadRequest>, Option<Arc<[u8]>>),
+    Head,
+}
+
+impl Memo {
+    /// What the head at the start of `input` says, if it is the last one again, and its length.
+    fn find(&self, input: &[u8]) -> Option<(Meaning, usize)> {
+        let meaning = self.meaning.as_ref()?;
+        let is_same = input.starts_with(&self.bytes);
+        is_same.then(|| (meaning.clone(), self.bytes.len()))
+    }
+
+    /// BOUND: [`MEMO_BYTES_MAX`] a connection.
+    fn keep(&mut self, head: &[u8], meaning: &Meaning) {
+        self.meaning = None;
+        if head.len() <= MEMO_BYTES_MAX {
+            self.bytes.clear();
+            self.bytes.extend_from_slice(head);
+            self.meaning = Some(meaning.clone());
+        }
+    }
+}
+
+impl Meaning {
+    /// The request with its body, once that is there.
+    fn look(self, input: &[u8], head: usize) -> Look {
+        let Self { name, asks, body } = self;
+        let Some(body) = input[head..].get(..body) else {
+            return Look::Partial { in_body: true };
+        };
+        let length = head + body.len();
+        match asks {
+            Asks::Append(head) => Look::Append(Append {
+                name,
+                head,
+                body: Bytes::copy_from_slice(body),
+                length,
+            }),
+            Asks::Read(query, known) => Look::Read(Read {
+                name,
+                query,
+                known,
+                length,
+            }),
+            Asks::Head => Look::Head(Head { name, length }),
+        }
+    }
+}
+
+/// Looks at `input`. Appends and reads go the shortest way only with a `memo`: without it, the router
 /// answers them like all else.
-pub(super) fn look(input: &[u8], access: &Access, shortest: bool) -> Look {
+pub(super) fn look(input: &[u8], access: &Access, memo: Option<&mut Memo>) -> Look {
     if input.is_empty() {
         return Look::Partial { in_body: false };
     }
-    let mut fields = [httparse::EMPTY_HEADER; HEADERS_MAX];
-    let mut parsed = httparse::Request::new(&mut fields);
-    let head = match parsed.parse(input) {
+    if let Some((meaning, head)) = memo.as_ref().and_then(|memo| memo.find(input)) {
+        return meaning.look(input, head);
+    }
+    let mut fields = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+    let mut parsed = httparse::Request::new(&mut []);
+    let head = match parsed.parse_with_uninit_headers(input, &mut fields) {
         Ok(httparse::Status::Complete(bytes)) if bytes <= HEAD_BYTES_MAX => bytes,
         Ok(httparse::Status::Partial) if input.len() < HEAD_BYTES_MAX => {
             return Look::Partial { in_body: false };
@@ -134,21 +213,16 @@ pub(super) fn look(input: &[u8], access: &Access, shortest: bool) -> Look {
     let Some(method) = method_of(method, target) else {
         return Look::Other;
     };
+    if let Some(memo) = memo
+        && let Some(meaning) = meaning(&method, target, &fields, access, length)
+    {
+        memo.keep(&input[..head], &meaning);
+        return meaning.look(input, head);
+    }
     let Some(body) = input[head..].get(..length) else {
         return Look::Partial { in_body: true };
     };
     let length = head + length;
-    if shortest && let Some(name) = plainly_named(target, &fields, access) {
-        let look = match method {
-            Method::POST => append(target, name, &fields, body, length).map(Look::Append),
-            Method::GET => read(target, name, &fields, length).map(Look::Read),
-            Method::HEAD => Some(Look::Head(Head { name, length })),
-            _ => None,
-        };
-        if let Some(look) = look {
-            return look;
-        }
-    }
     match plain(method, target, &fields, body) {
         Some(request) => Look::Plain { request, length },
         None => Look::Other,
@@ -205,9 +279,19 @@ fn method_of(method: &str, target: &str) -> Option<Method> {
     }
 }
 
-/// The stream of a request that nothing but its own headers has a say in, sent by who may do everything.
-fn plainly_named(target: &str, fields: &Raw<'_>, access: &Access) -> Option<StreamName> {
-    let (path, query) = split_query(target);
+/// What the head of a request says that nothing but its own headers has a say in, sent by who may do
+/// everything.
+fn meaning(
+    method: &Method,
+    target: &str,
+    fields: &Raw<'_>,
+    access: &Access,
+    body: usize,
+) -> Option<Meaning> {
+    let (path, query) = match target.bytes().position(|byte| byte == b'?') {
+        Some(at) => (&target[..at], Some(&target[at + 1..])),
+        None => (target, None),
+    };
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
     let is_query = |byte: u8| is_plain(byte) || b"=&%+:,@!$'()*;?".contains(&byte);
     if !path.bytes().all(is_plain) || !query.unwrap_or_default().bytes().all(is_query) {
@@ -220,40 +304,21 @@ fn plainly_named(target: &str, fields: &Raw<'_>, access: &Access) -> Option<Stre
     let Ok(Caller::Master) = access.identify_by(fields.first(&header::AUTHORIZATION)) else {
         return None;
     };
-    path::stream_name(path)?.ok()
-}
-
-fn split_query(target: &str) -> (&str, Option<&str>) {
-    match target.bytes().position(|byte| byte == b'?') {
-        Some(at) => (&target[..at], Some(&target[at + 1..])),
-        None => (target, None),
-    }
-}
-
-fn append(
-    target: &str,
-    name: StreamName,
-    fields: &Raw<'_>,
-    body: &[u8],
-    length: usize,
-) -> Option<Append> {
-    let has_query = split_query(target).1.is_some();
-    (!has_query).then(|| Append {
-        name,
-        head: AppendHead::parse(fields),
-        body: Bytes::copy_from_slice(body),
-        length,
-    })
-}
-
-/// Who names what it has already is answered by the router.
-fn read(target: &str, name: StreamName, fields: &Raw<'_>, length: usize) -> Option<Read> {
-    let is_known = fields.has(&header::IF_NONE_MATCH);
-    (!is_known).then(|| Read {
-        name,
-        query: ReadQuery::parse(split_query(target).1, fields),
-        length,
-    })
+    let asks = match *method {
+        Method::POST if query.is_none() => Asks::Append(AppendHead::parse(fields)),
+        Method::GET => {
+            let known = match fields.find(&header::IF_NONE_MATCH) {
+                Found::Nothing => None,
+                Found::Value(list) => Some(list.into()),
+                Found::Repeated => return None,
+            };
+            Asks::Read(ReadQuery::parse(query, fields), known)
+        }
+        Method::HEAD => Asks::Head,
+        _ => return None,
+    };
+    let name = path::stream_name(path)?.ok()?;
+    Some(Meaning { name, asks, body })
 }
 
 /// The request as the router takes it; `None` when it is none.

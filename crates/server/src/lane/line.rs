@@ -23,7 +23,7 @@ use tokio::{
     sync::watch,
 };
 
-use super::Next;
+use super::{Next, head::Memo};
 use crate::{
     answer::AnswerBody,
     config::Times,
@@ -49,6 +49,7 @@ pub(super) struct Line<C> {
     input: Vec<u8>,
     /// How much of the input is answered.
     taken: usize,
+    memo: Memo,
     output: Vec<u8>,
     patience: Option<Patience>,
 }
@@ -125,6 +126,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Line<C> {
             draining: Draining::new(draining),
             input: Vec::new(),
             taken: 0,
+            memo: Memo::default(),
             output: Vec::new(),
             patience: None,
         }
@@ -133,6 +135,11 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Line<C> {
     /// What came and is not answered.
     pub(super) fn input(&self) -> &[u8] {
         &self.input[self.taken..]
+    }
+
+    /// The same, with what is remembered of the request before.
+    pub(super) fn input_and_memo(&mut self) -> (&[u8], &mut Memo) {
+        (&self.input[self.taken..], &mut self.memo)
     }
 
     /// Where answers are written.
@@ -314,6 +321,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Line<C> {
     /// Gives back what only requests need: none comes any more.
     pub(super) fn expect_no_more(&mut self) {
         self.input = Vec::new();
+        self.memo = Memo::default();
         self.taken = 0;
         self.patience = None;
     }

@@ -24,7 +24,7 @@ mod line;
 mod read;
 mod reply;
 
-use std::{rc::Rc, sync::Arc};
+use std::{pin::pin, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 use http::{Method, Request};
@@ -96,7 +96,9 @@ impl Lane {
             }
             // Where requests are logged, one place logs them.
             let shortest = !tracing::enabled!(tracing::Level::DEBUG);
-            let next = match head::look(line.input(), &self.app.config.access, shortest) {
+            let (input, memo) = line.input_and_memo();
+            let memo = shortest.then_some(memo);
+            let next = match head::look(input, &self.app.config.access, memo) {
                 Look::Partial { in_body } => match line.wait(in_body).await {
                     Waited::More => Next::Go,
                     Waited::Slow => return Some(line.hand_over()),
@@ -139,7 +141,8 @@ impl Lane {
     {
         let name = append.name.clone();
         let begun = self.app.env.clock.mono();
-        match flat(unwinding(append::append(&self.app, append)).await) {
+        let done = pin!(append::append(&self.app, append));
+        match flat(unwinding(done).await) {
             Ok((outcome, brought_bytes)) => {
                 let id = self.app.new_request_id();
                 let out = line.output_mut();

@@ -3,6 +3,8 @@
 //!
 //! Next on the read walk: `handlers/read.rs`.
 
+use std::pin::pin;
+
 use http::{HeaderMap, Method, StatusCode, Version};
 use millrace_wire::{Live, Problem};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -35,7 +37,8 @@ impl Lane {
         }
         let begun = self.app.env.clock.mono();
         let watch = Watch::new(self.router.metrics());
-        let done = unwinding(self.read_answer(&watch, &read)).await;
+        let done = pin!(self.read_answer(&watch, &read));
+        let done = unwinding(done).await;
         let answered = |status: StatusCode| {
             watch.core.answered(Answered {
                 method: &Method::GET,
@@ -66,10 +69,10 @@ impl Lane {
     }
 
     async fn read_answer(&self, watch: &Watch, read: &Read) -> Result<ReadAnswer, Problem> {
-        let none = HeaderMap::new();
+        let known = read.known.as_deref();
         let asked = Asked {
             query: read.query.clone()?,
-            headers: &none,
+            known: known.as_slice(),
             version: Version::HTTP_11,
         };
         // The shortest way is for who may do everything; it is asked all the same.
@@ -83,7 +86,7 @@ impl Lane {
         C: AsyncRead + AsyncWrite + Unpin,
     {
         let begun = self.app.env.clock.mono();
-        let done = handlers::head::head(&self.app, &Caller::Master, &head.name);
+        let done = pin!(handlers::head::head(&self.app, &Caller::Master, &head.name));
         match flat(unwinding(done).await) {
             Ok(facts) => {
                 let id = self.app.new_request_id();

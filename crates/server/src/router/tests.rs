@@ -80,12 +80,12 @@ async fn before_recovery_is_done_the_server_is_alive_and_not_ready() {
 
 #[tokio::test]
 async fn a_panic_is_the_answer_of_one_request() {
-    let ended = unwinding(async {
+    let panics = pin!(async {
         tokio::task::yield_now().await;
         panic!("asked for");
     });
-    assert!(ended.await.is_err());
-    assert_eq!(unwinding(async { 1 }).await.unwrap(), 1);
+    assert!(unwinding(panics).await.is_err());
+    assert_eq!(unwinding(pin!(async { 1 })).await.unwrap(), 1);
 }
 
 /// An engine on a simulated disk, its shards running.
