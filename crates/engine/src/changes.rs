@@ -8,14 +8,21 @@
 //! Two queues: those who wait for the next change, and those of the last change who are not woken yet.
 //! A change turns the first into the second.
 //!
+//! Slices are large at first, so that who polls is answered before others have polled again, and small
+//! once a change came before all are woken: then the writer is quicker than its followers can be told,
+//! and fewer and larger events are what helps them all.
+//!
 //! BOUND: [`SLICE`] followers between two rounds of a loop, for each stream with more.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use millrace_env::tasks;
 use tokio::sync::{Notify, futures::Notified};
 
 /// How many followers are woken at once.
-const SLICE: u32 = 8;
+const SLICE: u32 = 32;
+/// How many while changes come faster than followers are woken, and up to how many need no slices.
+const SMALL_SLICE: u32 = 8;
 
 /// Who waits for a change of one stream.
 #[derive(Debug, Default)]
@@ -46,7 +53,7 @@ impl Changes {
     /// to call [`Self::wake_in_slices`], once for all changes until it is done: true says that it is
     /// the caller.
     pub(crate) fn notify(&self, followers: u32) -> bool {
-        if followers <= SLICE && !self.busy.load(Ordering::SeqCst) {
+        if followers <= SMALL_SLICE && !self.busy.load(Ordering::SeqCst) {
             self.queues[self.open.load(Ordering::SeqCst)].notify_waiters();
             return false;
         }
@@ -59,12 +66,20 @@ impl Changes {
         loop {
             while self.again.swap(false, Ordering::SeqCst) {
                 let closed = self.open.fetch_xor(1, Ordering::SeqCst);
+                // Who appended was answered just now, and may be a process of this machine that waits
+                // for this very core.
+                tasks::let_others_run();
                 let mut left = followers();
-                while left > SLICE {
-                    for _ in 0..SLICE {
+                loop {
+                    let is_hasty = self.again.load(Ordering::SeqCst);
+                    let slice = if is_hasty { SMALL_SLICE } else { SLICE };
+                    if left <= slice {
+                        break;
+                    }
+                    for _ in 0..slice {
                         self.queues[closed].notify_one();
                     }
-                    left -= SLICE;
+                    left -= slice;
                     tokio::task::yield_now().await;
                 }
                 // Those who are left, and whoever waits without being counted.

@@ -1,6 +1,6 @@
 //! Encoded live events, kept so that followers at the same position share the bytes.
 //!
-//! The engine does not know the encodings; whoever delivers asks for a range under a number of its
+//! The engine does not know the forms; whoever delivers asks for a range under a number of its
 //! own choosing and encodes only when nobody has. BOUND: a handful of events and
 //! [`FRAME_BYTES_MAX`] bytes a stream, oldest out first.
 
@@ -24,8 +24,8 @@ pub struct FrameKey {
     pub from: StreamPos,
     /// The position after the last.
     pub until: StreamPos,
-    /// The encoding, numbered by the caller.
-    pub encoding: u8,
+    /// In which form, numbered by the caller.
+    pub form: u64,
 }
 
 /// The latest encoded events of one stream.
@@ -65,7 +65,7 @@ mod tests {
         FrameKey {
             from: StreamPos(from),
             until: StreamPos(from + 1),
-            encoding: 0,
+            form: 0,
         }
     }
 

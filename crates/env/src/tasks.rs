@@ -3,6 +3,11 @@
 
 use std::io;
 
+/// Lets another thread run that waits for this core, if there is one.
+pub fn let_others_run() {
+    std::thread::yield_now();
+}
+
 /// Runs blocking work on a helper thread of the runtime and waits for it.
 ///
 /// # Panics

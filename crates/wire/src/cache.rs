@@ -12,6 +12,11 @@ pub const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 /// What must be asked for again, by its tag.
 pub const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 
+/// What is written of a stream that does not expire.
+const STORED: HeaderValue =
+    HeaderValue::from_static("public, max-age=60, stale-while-revalidate=300");
+const STORED_PRIVATELY: HeaderValue =
+    HeaderValue::from_static("private, max-age=60, stale-while-revalidate=300");
 const FRESH_SECONDS: u64 = 60;
 const STALE_SECONDS: u64 = 300;
 
@@ -86,6 +91,13 @@ fn stored(facts: CacheFacts) -> HeaderValue {
     let stale = (seconds - fresh).min(STALE_SECONDS);
     if fresh == 0 {
         return NO_STORE;
+    }
+    if facts.remaining == Remaining::Unlimited {
+        return if facts.private {
+            STORED_PRIVATELY
+        } else {
+            STORED
+        };
     }
     let scope = if facts.private { "private" } else { "public" };
     let text = if stale == 0 {

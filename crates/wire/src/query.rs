@@ -59,13 +59,21 @@ pub struct ListQuery {
     pub limit: usize,
 }
 
+/// The parameters of a read, and their places.
+const READ_KEYS: [&str; 5] = ["live", "offset", "cursor", "timeout_ms", "timeout"];
+const LIVE: usize = 0;
+const OFFSET: usize = 1;
+const CURSOR: usize = 2;
+const TIMEOUT_MS: usize = 3;
+const TIMEOUT: usize = 4;
+
 impl ReadQuery {
     /// Reads the query, and `Last-Event-ID` for server-sent events, where it beats `offset`: a bare
     /// EventSource repeats its first URL when it reconnects.
     pub fn parse(query: Option<&str>, headers: &impl Fields) -> Result<Self, BadRequest> {
-        let query = Query(query.unwrap_or_default());
-        let live = live(query.one("live")?.as_deref())?;
-        let named = match query.one("offset")? {
+        let query = Query::new(query, READ_KEYS);
+        let live = live(query.one(LIVE)?.as_deref())?;
+        let named = match query.one(OFFSET)? {
             None => None,
             Some(text) => Some(OffsetArg::parse(&text).ok_or(BadRequest::Offset)?),
         };
@@ -81,8 +89,8 @@ impl ReadQuery {
         Ok(Self {
             offset,
             live,
-            cursor: query.first("cursor").and_then(|text| cursor::parse(&text)),
-            timeout: timeout(query)?,
+            cursor: query.first(CURSOR).and_then(|text| cursor::parse(&text)),
+            timeout: timeout(&query)?,
             reconnects: resumed.is_some(),
         })
     }
@@ -107,12 +115,12 @@ fn last_event_id(headers: &impl Fields) -> Result<Option<OffsetArg>, BadRequest>
     }
 }
 
-fn timeout(query: Query<'_>) -> Result<Option<Duration>, BadRequest> {
-    let millis = match query.one("timeout_ms")? {
+fn timeout(query: &Query<'_, 5>) -> Result<Option<Duration>, BadRequest> {
+    let millis = match query.one(TIMEOUT_MS)? {
         None => None,
         Some(text) => Some(number(&text).ok_or(BadRequest::Timeout("timeout_ms"))?),
     };
-    let with_unit = match query.one("timeout")? {
+    let with_unit = match query.one(TIMEOUT)? {
         None => None,
         Some(text) => Some(duration_millis(&text).ok_or(BadRequest::Timeout("timeout"))?),
     };
@@ -146,8 +154,9 @@ fn number(text: &str) -> Option<u64> {
 impl ListQuery {
     /// Reads the query.
     pub fn parse(query: Option<&str>) -> Result<Self, BadRequest> {
-        let query = Query(query.unwrap_or_default());
-        let limit = match query.one("limit")? {
+        let query = Query::new(query, ["prefix", "after", "limit"]);
+        let [prefix, after, limit] = [0, 1, 2];
+        let limit = match query.one(limit)? {
             None => LIST_LIMIT_DEFAULT,
             Some(text) => number(&text)
                 .and_then(|limit| usize::try_from(limit).ok())
@@ -155,9 +164,9 @@ impl ListQuery {
                 .ok_or(BadRequest::Limit)?,
         };
         Ok(Self {
-            prefix: query.one("prefix")?.unwrap_or_default().into_owned(),
+            prefix: query.one(prefix)?.unwrap_or_default().into_owned(),
             after: query
-                .one("after")?
+                .one(after)?
                 .filter(|after| !after.is_empty())
                 .map(Cow::into_owned),
             limit,
@@ -165,44 +174,54 @@ impl ListQuery {
     }
 }
 
-/// A query string, looked through anew for every parameter: there are few of both.
-#[derive(Clone, Copy)]
-struct Query<'a>(&'a str);
+/// What a query string says of a few parameters.
+struct Query<'a, const N: usize> {
+    keys: [&'static str; N],
+    /// The first value of each, still encoded.
+    values: [Option<&'a str>; N],
+    /// Which came more than once.
+    repeated: [bool; N],
+}
 
-impl<'a> Query<'a> {
-    /// The decoded value of `key`, which may stand there once.
-    fn one(self, key: &'static str) -> Result<Option<Cow<'a, str>>, BadRequest> {
-        let mut values = self.values(key);
-        let value = values.next();
-        if values.next().is_some() {
-            return Err(BadRequest::RepeatedParameter(key));
+impl<'a, const N: usize> Query<'a, N> {
+    fn new(query: Option<&'a str>, keys: [&'static str; N]) -> Self {
+        let mut found = Self {
+            keys,
+            values: [None; N],
+            repeated: [false; N],
+        };
+        let mut rest = query;
+        while let Some(text) = rest {
+            let (pair, after) = cut(text, b'&');
+            rest = after;
+            let (name, value) = cut(pair, b'=');
+            let Some(name) = form_decoded(name) else {
+                continue;
+            };
+            if let Some(at) = keys.iter().position(|key| *key == name) {
+                found.repeated[at] = found.values[at].is_some();
+                found.values[at].get_or_insert(value.unwrap_or_default());
+            }
         }
-        match value {
+        found
+    }
+
+    /// The decoded value of the parameter at `at`, which may stand there once.
+    fn one(&self, at: usize) -> Result<Option<Cow<'a, str>>, BadRequest> {
+        if self.repeated[at] {
+            return Err(BadRequest::RepeatedParameter(self.keys[at]));
+        }
+        match self.values[at] {
             None => Ok(None),
             Some(value) => form_decoded(value)
                 .map(Some)
-                .ok_or(BadRequest::ParameterEncoding(key)),
+                .ok_or(BadRequest::ParameterEncoding(self.keys[at])),
         }
     }
 
-    /// The decoded value of the first `key`, if it can be decoded.
-    fn first(self, key: &'static str) -> Option<Cow<'a, str>> {
-        self.values(key).next().and_then(form_decoded)
-    }
-
-    /// The values of `key`, still encoded.
-    fn values(self, key: &'static str) -> impl Iterator<Item = &'a str> {
-        let mut rest = Some(self.0);
-        let pairs = std::iter::from_fn(move || {
-            let (pair, after) = cut(rest?, b'&');
-            rest = after;
-            Some(pair)
-        });
-        pairs.filter_map(move |pair| {
-            let (name, value) = cut(pair, b'=');
-            let is_key = name == key || is_encoded(name) && form_decoded(name)? == key;
-            is_key.then_some(value.unwrap_or_default())
-        })
+    /// The decoded value of the first that stands there, if it can be decoded.
+    fn first(&self, at: usize) -> Option<Cow<'a, str>> {
+        self.values[at].and_then(form_decoded)
     }
 }
 

@@ -56,7 +56,9 @@ pub fn control_event(out: &mut Vec<u8>, control: Control) {
     out.extend_from_slice(Token::new(next).as_str().as_bytes());
     out.push(b'"');
     if let (Some(cursor), false) = (control.cursor, closed) {
-        out.extend_from_slice(format!(",\"streamCursor\":\"{cursor}\"").as_bytes());
+        out.extend_from_slice(b",\"streamCursor\":\"");
+        out.extend_from_slice(cursor.to_string().as_bytes());
+        out.push(b'"');
     }
     if control.up_to_date || closed {
         out.extend_from_slice(b",\"upToDate\":true");

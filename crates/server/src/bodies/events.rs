@@ -7,15 +7,16 @@
 //! a slow follower therefore falls back to reading what is stored, and nobody waits for it (T57,
 //! T58). An event holds at most [`EVENT_BYTES_MAX`] wire bytes, or one JSON message.
 //!
-//! Data events are encoded once for all followers that stand at the same place: see
-//! [`millrace_engine::FrameCache`].
+//! Events are made once for all followers that stand at the same place: see
+//! [`millrace_engine::FrameCache`]. Small ones are shared whole, with their control event, which is the
+//! same for all who are told the same cursor; of large ones the data.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use millrace_core::{ContentKind, Offset, Refusal};
 use millrace_engine::{Batch, Changed, FrameKey, Reader, Stopping};
-use millrace_env::timeout;
+use millrace_env::sleep;
 use millrace_wire::sse::{self, Control};
 
 use super::{
@@ -31,14 +32,14 @@ const EVENT_BYTES_MAX: u64 = 64 << 10;
 const TOGETHER_BYTES_MAX: usize = 1 << 10;
 /// About what a control event takes.
 const CONTROL_BYTES: usize = 160;
-/// A stream has one encoding, its kind's.
-const ENCODING: u8 = 0;
+/// The form of a data event alone: a stream has one encoding, its kind's. Other forms are those of
+/// whole events, told apart by their cursor.
+const DATA_ALONE: u64 = 0;
 
 /// A stream of events.
 pub(crate) type EventBody = Pulled<Events>;
 
 /// Where a follower is.
-#[derive(Debug)]
 pub(crate) struct Events {
     app: Arc<App>,
     following: Following,
@@ -56,14 +57,29 @@ pub(crate) struct Events {
     /// Whether the last control event said that nothing is left.
     is_caught_up: bool,
     is_over: bool,
+    /// Whether the last event said all there was, so that there is nothing to read before a wait.
+    has_said_all: bool,
+    /// When it was last sent something, by the stopwatch.
+    spoke_at: Duration,
+    /// Rings when it may be time for a sign of life. Set anew only when it rang: events cost nothing.
+    alarm: Option<Alarm>,
     /// When the connection ends, by the stopwatch.
     until: Duration,
 }
 
+type Alarm = Pin<Box<dyn Future<Output = ()>>>;
+
 /// What there is to send.
-struct Event {
-    data: Option<Bytes>,
-    control: Control,
+enum Event {
+    /// What another follower at the same place was sent.
+    Shared(Bytes),
+    /// Data, if there is any, and its control event.
+    Own {
+        data: Option<Bytes>,
+        control: Control,
+        /// Where the others may find it.
+        shared: Option<FrameKey>,
+    },
 }
 
 impl Events {
@@ -77,7 +93,8 @@ impl Events {
         kind: ContentKind,
         cursor: Option<u64>,
     ) -> EventBody {
-        let until = app.env.clock.mono() + grant.covers(session(&app), app.now());
+        let now = app.env.clock.mono();
+        let until = now + grant.covers(session(&app), app.now());
         let cursor = app.cursor(cursor);
         let events = Self {
             app,
@@ -91,6 +108,9 @@ impl Events {
             has_spoken: false,
             is_caught_up: false,
             is_over: false,
+            has_said_all: false,
+            spoke_at: now,
+            alarm: None,
             until,
         };
         Pulled::new(events, None)
@@ -100,6 +120,16 @@ impl Events {
     async fn read(&mut self) -> Result<Option<Event>, Refusal> {
         let batch = self.reader.next(EVENT_BYTES_MAX).await?;
         let (up_to_date, closed) = (batch.up_to_date, batch.closed);
+        let at = (batch.from, batch.next);
+        let is_shared = up_to_date && !closed && batch.len > 0 && self.held.is_empty();
+        let now = self.app.cursor(None);
+        self.cursor = self.cursor.max(now);
+        let shared = (is_shared && self.cursor == now).then(|| key(at, 1 + now));
+        if let Some(event) = shared.and_then(|key| self.reader.stream().frames().get(key)) {
+            self.has_spoken = true;
+            self.is_caught_up = true;
+            return Ok(Some(Event::Shared(event)));
+        }
         let data = match (batch.len, self.kind) {
             (0, _) if !closed || self.held.is_empty() => None,
             (_, ContentKind::Text) => self.text(batch).await?,
@@ -112,20 +142,23 @@ impl Events {
         self.has_spoken = true;
         self.is_caught_up = up_to_date;
         self.is_over = closed;
-        self.cursor = self.cursor.max(self.app.cursor(None));
         let control = Control {
             next: self.reader.offset_before(self.held.len() as u64),
             cursor: Some(self.cursor),
             up_to_date,
             closed,
         };
-        Ok(Some(Event { data, control }))
+        Ok(Some(Event::Own {
+            data,
+            control,
+            shared: shared.filter(|_| self.held.is_empty()),
+        }))
     }
 
     /// An event of all of `batch`: messages, or bytes.
     async fn whole(&self, batch: Batch) -> Result<Bytes, Refusal> {
         let (from, next, shared) = (batch.from, batch.next, batch.up_to_date);
-        if let Some(frame) = self.shared_frame(from, next, shared) {
+        if let Some(frame) = self.shared_data((from, next), shared) {
             return Ok(frame);
         }
         // What is not at the tail is the stream's past, and mostly long.
@@ -136,7 +169,7 @@ impl Events {
         };
         let bytes = batch.collect().await?;
         drop(place);
-        Ok(self.encoded(from, next, shared, &bytes))
+        Ok(self.encoded((from, next), shared, &bytes))
     }
 
     /// An event of `batch` and the text before it that was held back, up to the last whole code
@@ -159,39 +192,55 @@ impl Events {
             return Ok(None);
         }
         let next = self.reader.offset_before(self.held.len() as u64);
-        let frame = self.shared_frame(from, next, shared);
+        let frame = self.shared_data((from, next), shared);
         Ok(Some(frame.unwrap_or_else(|| {
-            self.encoded(from, next, shared, &text[..len])
+            self.encoded((from, next), shared, &text[..len])
         })))
     }
 
     /// What another follower at the same place was sent. Only at the tail, where they meet.
-    fn shared_frame(&self, from: Offset, next: Offset, shared: bool) -> Option<Bytes> {
+    fn shared_data(&self, at: (Offset, Offset), shared: bool) -> Option<Bytes> {
         let frames = shared.then(|| self.reader.stream().frames())?;
-        frames.get(key(from, next))
+        frames.get(key(at, DATA_ALONE))
     }
 
-    fn encoded(&self, from: Offset, next: Offset, shared: bool, wire: &[u8]) -> Bytes {
+    fn encoded(&self, at: (Offset, Offset), shared: bool, wire: &[u8]) -> Bytes {
         let mut frame = Vec::new();
-        sse::data_event(&mut frame, self.kind, wire, next);
+        sse::data_event(&mut frame, self.kind, wire, at.1);
         let frame = Bytes::from(frame);
-        if shared {
+        // A small one is shared with its control event.
+        if shared && frame.len() > TOGETHER_BYTES_MAX {
             let frames = self.reader.stream().frames();
-            frames.put(key(from, next), frame.clone());
+            frames.put(key(at, DATA_ALONE), frame.clone());
         }
         frame
     }
 
     /// Waits for something to say. What to send meanwhile, or `None` when the connection ends.
     async fn wait(&mut self) -> Option<Option<Bytes>> {
-        let left = self.until.saturating_sub(self.app.env.clock.mono());
-        let quiet = self.app.config.times.keep_alive.min(left);
-        match timeout(quiet, self.reader.changed()).await {
-            // Whether the stream is gone is what the next read says.
-            Some(Changed::More | Changed::Closed | Changed::Gone) => Some(None),
-            Some(Changed::Stopping) => None,
-            None if quiet == left => None,
-            None => Some(Some(Bytes::from_static(sse::KEEP_ALIVE))),
+        let keep_alive = self.app.config.times.keep_alive;
+        loop {
+            let now = self.app.env.clock.mono();
+            let quiet_until = self.spoke_at + keep_alive;
+            if now >= self.until {
+                return None;
+            }
+            if now >= quiet_until {
+                return Some(Some(Bytes::from_static(sse::KEEP_ALIVE)));
+            }
+            let alarm = self.alarm.get_or_insert_with(|| {
+                let at = quiet_until.min(self.until);
+                Box::pin(sleep(at.saturating_sub(now)))
+            });
+            tokio::select! {
+                biased;
+                changed = self.reader.changed() => return match changed {
+                    // Whether the stream is gone is what the next read says.
+                    Changed::More | Changed::Closed | Changed::Gone => Some(None),
+                    Changed::Stopping => None,
+                },
+                () = alarm => self.alarm = None,
+            }
         }
     }
 
@@ -204,20 +253,61 @@ impl Events {
 
     /// The first piece of an event; its control event follows, or is part of it when both are small.
     fn send(&mut self, event: Event) -> Bytes {
-        if event.data.is_some() {
+        let (data, control, shared) = match event {
+            Event::Shared(both) => {
+                self.count_delivery();
+                return both;
+            }
+            Event::Own {
+                data,
+                control,
+                shared,
+            } => (data, control, shared),
+        };
+        if data.is_some() {
             self.count_delivery();
         }
-        let data = event.data.unwrap_or_default();
+        let data = data.unwrap_or_default();
         if data.len() > TOGETHER_BYTES_MAX {
-            let mut control = Vec::with_capacity(CONTROL_BYTES);
-            sse::control_event(&mut control, event.control);
-            self.control = Some(control.into());
+            let mut following = Vec::with_capacity(CONTROL_BYTES);
+            sse::control_event(&mut following, control);
+            self.control = Some(following.into());
             return data;
         }
         let mut both = Vec::with_capacity(CONTROL_BYTES + data.len());
         both.extend_from_slice(&data);
-        sse::control_event(&mut both, event.control);
-        both.into()
+        sse::control_event(&mut both, control);
+        let both = Bytes::from(both);
+        if let Some(key) = shared {
+            self.reader.stream().frames().put(key, both.clone());
+        }
+        both
+    }
+
+    async fn next_piece(&mut self) -> Option<Bytes> {
+        if let Some(control) = self.control.take() {
+            return Some(control);
+        }
+        while !self.is_over && !self.is_time() {
+            if !std::mem::take(&mut self.has_said_all) {
+                match self.read().await {
+                    Ok(Some(event)) => {
+                        self.has_said_all = self.is_caught_up && !self.is_over;
+                        return Some(self.send(event));
+                    }
+                    Ok(None) => {}
+                    Err(refusal) => {
+                        // Asking again tells the reason.
+                        tracing::debug!(?refusal, "an event stream ends");
+                        return None;
+                    }
+                }
+            }
+            if let Some(sign_of_life) = self.wait().await? {
+                return Some(sign_of_life);
+            }
+        }
+        None
     }
 
     /// How long it took from the append that woke this follower to here.
@@ -230,33 +320,21 @@ impl Events {
 }
 
 impl Source for Events {
+    // An event stream that ends early ends in order: its last control event says where to go on.
     async fn next(&mut self) -> Option<Result<Bytes, Broken>> {
-        if let Some(control) = self.control.take() {
-            return Some(Ok(control));
+        let piece = self.next_piece().await;
+        if piece.is_some() {
+            self.spoke_at = self.app.env.clock.mono();
         }
-        while !self.is_over && !self.is_time() {
-            match self.read().await {
-                Ok(Some(event)) => return Some(Ok(self.send(event))),
-                Ok(None) => {}
-                Err(refusal) => {
-                    // The last control event says where to go on; asking again tells the reason.
-                    tracing::debug!(?refusal, "an event stream ends");
-                    return None;
-                }
-            }
-            if let Some(sign_of_life) = self.wait().await? {
-                return Some(Ok(sign_of_life));
-            }
-        }
-        None
+        piece.map(Ok)
     }
 }
 
-fn key(from: Offset, next: Offset) -> FrameKey {
+fn key((from, next): (Offset, Offset), form: u64) -> FrameKey {
     FrameKey {
         from: from.position,
         until: next.position,
-        encoding: ENCODING,
+        form,
     }
 }
 

@@ -279,6 +279,26 @@ fn method_of(method: &str, target: &str) -> Option<Method> {
     }
 }
 
+/// The bytes of a path that stand for themselves.
+const IN_PATHS: [bool; 256] = letters_digits_and(b"/-._~");
+/// The bytes of a query that no one else would read in another way.
+const IN_QUERIES: [bool; 256] = letters_digits_and(b"/-._~=&%+:,@!$'()*;?");
+
+const fn letters_digits_and(marks: &[u8]) -> [bool; 256] {
+    let mut is_in = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        is_in[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut at = 0;
+    while at < marks.len() {
+        is_in[marks[at] as usize] = true;
+        at += 1;
+    }
+    is_in
+}
+
 /// What the head of a request says that nothing but its own headers has a say in, sent by who may do
 /// everything.
 fn meaning(
@@ -292,9 +312,11 @@ fn meaning(
         Some(at) => (&target[..at], Some(&target[at + 1..])),
         None => (target, None),
     };
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
-    let is_query = |byte: u8| is_plain(byte) || b"=&%+:,@!$'()*;?".contains(&byte);
-    if !path.bytes().all(is_plain) || !query.unwrap_or_default().bytes().all(is_query) {
+    let mut path_bytes = path.bytes();
+    let mut query_bytes = query.unwrap_or_default().bytes();
+    let is_plain = path_bytes.all(|byte| IN_PATHS[usize::from(byte)])
+        && query_bytes.all(|byte| IN_QUERIES[usize::from(byte)]);
+    if !is_plain {
         return None;
     }
     if fields.has(&header::ORIGIN) || fields.has(&REQUEST_ID) {
