@@ -149,6 +149,9 @@ impl ShardCore {
                 match error {
                     StoreError::Full => {
                         tracing::warn!(shard = %self.config.shard, "no space to flush; free some");
+                        if let Some(wal) = &mut self.wal {
+                            wal.give_up_spares();
+                        }
                         self.flush_not_before = self.now().plus_millis(FLUSH_RETRY_MILLIS);
                     }
                     error => self.poison(format!("its flush failed: {error}")),

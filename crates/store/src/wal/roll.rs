@@ -19,6 +19,8 @@ use crate::error::StoreError;
 
 /// Lengths of segments that hold one large frame are multiples of this.
 const OWN_LENGTH_ALIGN: u64 = 4096;
+/// How many times more space there must be than spares that are kept to save work take.
+const SPARE_ROOM: u64 = 4;
 /// How long to wait after a spare could not be made.
 const SPARE_RETRY: std::time::Duration = std::time::Duration::from_secs(1);
 
@@ -86,15 +88,18 @@ impl Wal {
         }
     }
 
-    /// Gives back the segments whose every frame is at most `flushed`: the catalog has them. Some
-    /// become spares.
+    /// Gives back the segments whose every frame is at most `flushed`: the catalog has them. They
+    /// become spares, as many as the log has used since the last time: it will need them again, and
+    /// filling new files costs as much as what is written into them. Where space is scarce their space
+    /// is given back instead.
     pub fn recycle(&mut self, flushed: Lsn) -> Result<(), StoreError> {
         self.check()?;
+        let kept = self.spares_wanted() + self.spares_worth_keeping(flushed);
         let mut freed = Vec::new();
-        let mut changed = false;
+        let mut changed = self.keep_spares(kept);
         let mut result = Ok(());
         while let Some(segment) = self.recyclable(flushed) {
-            let room = self.spares.len() + freed.len() < self.spares_wanted();
+            let room = self.spares.len() + freed.len() < kept;
             let reuse = room && segment.file_bytes == self.options.segment_bytes;
             match self.retire(segment, reuse) {
                 Ok(spare) => freed.extend(spare),
@@ -112,6 +117,33 @@ impl Wal {
             self.spares.extend(freed);
         }
         result
+    }
+
+    /// Gives back the space of spares that are only kept to save work: the disk is full.
+    pub fn give_up_spares(&mut self) {
+        self.keep_spares(self.spares_wanted());
+    }
+
+    /// How many segments `flushed` gives back, where there is plenty of space; else none.
+    fn spares_worth_keeping(&self, flushed: Lsn) -> usize {
+        let is_done = |segment: &&Closed| segment.next.get() <= flushed.get().saturating_add(1);
+        let used = self.closed.iter().take_while(is_done).count();
+        let bytes = self.options.segment_bytes.saturating_mul(used as u64);
+        let is_roomy = |available: u64| available / SPARE_ROOM >= bytes;
+        let has_room = used > 0 && self.env.disk.available().is_ok_and(is_roomy);
+        if has_room { used } else { 0 }
+    }
+
+    /// Removes spares beyond `kept`; whether there were any.
+    fn keep_spares(&mut self, kept: usize) -> bool {
+        let surplus = self.spares.split_off(self.spares.len().min(kept));
+        for spare in &surplus {
+            if let Err(error) = self.env.disk.remove(&spare.path) {
+                // The next start finds it and removes it.
+                tracing::warn!(log = %self.log, %error, "a log segment kept ahead stays behind");
+            }
+        }
+        !surplus.is_empty()
     }
 
     /// The oldest segment, if nobody needs it. The last name in the directory always stays, it is
@@ -139,7 +171,7 @@ impl Wal {
         }))
     }
 
-    /// BOUND: one to roll to, and the reserve.
+    /// BOUND: one to roll to, and the reserve; after a flush also as many as it gave back.
     pub(super) fn spares_wanted(&self) -> usize {
         1 + usize::from(self.options.reserve)
     }
