@@ -87,7 +87,7 @@ pub struct AppendHead {
 
 impl CreateHead {
     /// Reads the headers of a PUT.
-    pub fn parse(headers: &HeaderMap) -> Result<Self, BadRequest> {
+    pub fn parse(headers: &impl Fields) -> Result<Self, BadRequest> {
         let spec = CreateSpec {
             content_type: content_type(headers)?,
             lifetime: lifetime(headers)?,

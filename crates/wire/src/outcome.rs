@@ -38,13 +38,34 @@ pub struct Reply {
 /// # Panics
 /// When `origin` is no text for a header.
 pub fn put(outcome: &Outcome, origin: &str, name: &StreamName) -> Reply {
-    let mut reply = reply(outcome, true);
-    if reply.status == StatusCode::CREATED {
-        let location = format!("{origin}{}", path::location(name));
-        let location = HeaderValue::try_from(location).expect("an origin is printable ASCII");
-        reply.headers.insert(header::LOCATION, location);
+    let mut headers = HeaderMap::new();
+    let status = put_with(outcome, origin, name, |name, value| {
+        insert(&mut headers, name, value);
+    });
+    Reply { status, headers }
+}
+
+/// The same answer without a map: `put` gets the names and values one by one. For who writes them to
+/// a socket at once.
+pub fn put_with(
+    outcome: &Outcome,
+    origin: &str,
+    name: &StreamName,
+    mut put: impl FnMut(HeaderName, &[u8]),
+) -> StatusCode {
+    if let Some((summary, producer)) = appended_parts(outcome) {
+        appended(summary, producer, &mut put);
+        if let Outcome::Created(_) | Outcome::Exists(_) = outcome {
+            let content_type = summary.content_type.as_str();
+            put(header::CONTENT_TYPE, content_type.as_bytes());
+        }
     }
-    reply
+    let status = status(outcome, true);
+    if status == StatusCode::CREATED {
+        let location = format!("{origin}{}", path::location(name));
+        put(header::LOCATION, location.as_bytes());
+    }
+    status
 }
 
 /// Answers POST. PROTOCOL 5.2.1: a producer's append that brought bytes is 200, all else 204.
@@ -52,8 +73,7 @@ pub fn post(outcome: &Outcome, brought_bytes: bool) -> Reply {
     reply(outcome, brought_bytes)
 }
 
-/// The same answer without a map: `put` gets the names and values one by one. For who writes them to
-/// a socket at once.
+/// The same answer without a map, as [`put_with`].
 pub fn post_with(
     outcome: &Outcome,
     brought_bytes: bool,
@@ -76,9 +96,6 @@ fn reply(outcome: &Outcome, brought_bytes: bool) -> Reply {
         appended(summary, producer, |name, value| {
             insert(&mut headers, name, value);
         });
-    }
-    if let Outcome::Created(summary) | Outcome::Exists(summary) = outcome {
-        headers.insert(header::CONTENT_TYPE, content_type(&summary.content_type));
     }
     Reply {
         status: status(outcome, brought_bytes),
@@ -152,7 +169,7 @@ pub fn head(facts: &HeadFacts) -> Reply {
     Reply { status, headers }
 }
 
-/// The same answer without a map, as [`post_with`].
+/// The same answer without a map, as [`put_with`].
 pub fn head_with(facts: &HeadFacts, mut put: impl FnMut(HeaderName, &[u8])) -> StatusCode {
     put(header::CONTENT_TYPE, facts.content_type.as_str().as_bytes());
     put(header::CACHE_CONTROL, NO_STORE.as_bytes());
@@ -208,7 +225,7 @@ pub fn read(facts: &ReadFacts) -> Reply {
     Reply { status, headers }
 }
 
-/// The same answer without a map, as [`post_with`].
+/// The same answer without a map, as [`put_with`].
 pub fn read_with(facts: &ReadFacts, mut put: impl FnMut(HeaderName, &[u8])) -> StatusCode {
     put(header::CACHE_CONTROL, facts.cache_control.as_bytes());
     put(STREAM_NEXT_OFFSET, Token::new(facts.next).as_bytes());
@@ -254,10 +271,6 @@ pub fn sse(kind: ContentKind) -> Reply {
         status: StatusCode::OK,
         headers,
     }
-}
-
-fn content_type(content_type: &ContentType) -> HeaderValue {
-    HeaderValue::from_str(content_type.as_str()).expect("a content type is visible ASCII")
 }
 
 /// A moment as RFC 3339, in UTC. Moments after the year 9999 are written as its end.

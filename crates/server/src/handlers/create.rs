@@ -1,17 +1,17 @@
 //! PUT: create a stream, or find it as it was asked for (PROTOCOL 4.2, 5.1).
 
 use bytes::Bytes;
-use http::{HeaderMap, header, request::Parts, uri::Authority};
+use http::{header, request::Parts, uri::Authority};
 use http_body::Body;
 use millrace_core::{ContentType, CreateSpec, StreamName};
 use millrace_engine::{Engine, NewStream};
 use millrace_wire::{CreateHead, Problem, frame, outcome};
 
 use crate::{
-    access::{Action, Caller},
+    access::{Action, Caller, Grant},
     answer::{self, Answer},
     app::App,
-    body,
+    body::{self, Intake},
 };
 
 /// Answers PUT.
@@ -26,10 +26,7 @@ where
     B: Body<Data = Bytes> + Unpin,
 {
     let request = CreateHead::parse(&head.headers)?;
-    let grant = caller.may_on(Action::Create, &name)?;
-    if let Some(fork) = &request.spec.fork {
-        caller.may_on(Action::Fork, &fork.source)?;
-    }
+    let grant = permitted(caller, &name, &request.spec)?;
     let engine = app.engine(&grant)?;
     let intake = body::read(engine, &app.config.times, body).await?;
     let inherited = if request.inherits_content_type() && !intake.bytes.is_empty() {
@@ -37,17 +34,41 @@ where
     } else {
         None
     };
-    let content_type = request.spec.content_type.as_ref().or(inherited.as_ref());
-    let new = NewStream {
-        name: name.clone(),
+    let new = new_stream(name.clone(), request, inherited.as_ref(), intake);
+    let outcome = engine.create(new).await?;
+    let origin = origin(app, head);
+    Ok(answer::empty(outcome::put(&outcome, &origin, &name)))
+}
+
+/// Making a fork is reading its source too.
+pub(crate) fn permitted(
+    caller: &Caller,
+    name: &StreamName,
+    spec: &CreateSpec,
+) -> Result<Grant, Problem> {
+    let grant = caller.may_on(Action::Create, name)?;
+    if let Some(fork) = &spec.fork {
+        caller.may_on(Action::Fork, &fork.source)?;
+    }
+    Ok(grant)
+}
+
+/// What is asked of the engine, once the body is there. `inherited` is the type of a fork that names
+/// none.
+pub(crate) fn new_stream(
+    name: StreamName,
+    request: CreateHead,
+    inherited: Option<&ContentType>,
+    intake: Intake,
+) -> NewStream {
+    let content_type = request.spec.content_type.as_ref().or(inherited);
+    NewStream {
+        name,
         framed_for: content_type.cloned().unwrap_or_default().kind(),
         body: frame(content_type, intake.bytes),
         spec: request.spec,
         permit: intake.permit,
-    };
-    let outcome = engine.create(new).await?;
-    let origin = origin(app, head);
-    Ok(answer::empty(outcome::put(&outcome, &origin, &name)))
+    }
 }
 
 /// The type that a fork's first content has to be framed for. Where there is no source, the engine
@@ -61,6 +82,15 @@ async fn source_content_type(engine: &Engine, spec: &CreateSpec) -> Option<Conte
 /// What stands before the path in `Location`: as configured, else as the client addressed the
 /// server; nothing when neither is known, so that the path stands alone.
 fn origin(app: &App, head: &Parts) -> String {
+    let host = || Some(head.headers.get(header::HOST)?.as_bytes());
+    match head.uri.authority() {
+        Some(authority) => origin_at(app, Some(authority.as_str().as_bytes())),
+        None => origin_at(app, host()),
+    }
+}
+
+/// The same for who was addressed as `host`; one that is no authority is not repeated.
+pub(crate) fn origin_at(app: &App, host: Option<&[u8]>) -> String {
     if let Some(url) = &app.config.public_url {
         return url.clone();
     }
@@ -69,17 +99,8 @@ fn origin(app: &App, head: &Parts) -> String {
     } else {
         "http"
     };
-    match authority(head.uri.authority(), &head.headers) {
+    match host.and_then(|host| Authority::try_from(host).ok()) {
         Some(authority) => format!("{scheme}://{authority}"),
         None => String::new(),
     }
-}
-
-/// A `Host` that is no authority is not repeated.
-fn authority(of_uri: Option<&Authority>, headers: &HeaderMap) -> Option<Authority> {
-    let of_header = || {
-        let host = headers.get(header::HOST)?;
-        Authority::try_from(host.as_bytes()).ok()
-    };
-    of_uri.cloned().or_else(of_header)
 }

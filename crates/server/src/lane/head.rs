@@ -7,7 +7,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, he
 use http_body_util::Full;
 use httparse::Header;
 use millrace_core::StreamName;
-use millrace_wire::{AppendHead, BadRequest, Fields, Found, ReadQuery, path};
+use millrace_wire::{
+    AppendHead, BadRequest, CreateHead, Fields, Found, ReadQuery, headers::STREAM_FORKED_FROM, path,
+};
 
 use crate::{access::Caller, app::REQUEST_ID, config::Access};
 
@@ -29,6 +31,8 @@ pub(super) enum Look {
     Other,
     /// An append, the hottest request.
     Append(Append),
+    /// A creation.
+    Create(Create),
     /// A read.
     Read(Read),
     /// A look at a stream's properties.
@@ -45,6 +49,18 @@ pub(super) enum Look {
 pub(super) struct Append {
     pub(super) name: StreamName,
     pub(super) head: Result<AppendHead, BadRequest>,
+    pub(super) body: Bytes,
+    /// Bytes of the buffer that it took.
+    pub(super) length: usize,
+}
+
+/// A creation that needs no map of headers.
+#[derive(Debug)]
+pub(super) struct Create {
+    pub(super) name: StreamName,
+    pub(super) head: Result<CreateHead, BadRequest>,
+    /// `Host`, for the address of what is created.
+    pub(super) host: Option<Vec<u8>>,
     pub(super) body: Bytes,
     /// Bytes of the buffer that it took.
     pub(super) length: usize,
@@ -135,6 +151,7 @@ struct Meaning {
 #[derive(Clone, Debug)]
 enum Asks {
     Append(Result<AppendHead, BadRequest>),
+    Create(Result<CreateHead, BadRequest>, Option<Vec<u8>>),
     Read(Result<ReadQuery, BadRequest>, Option<Arc<[u8]>>),
     Head,
 }
@@ -170,6 +187,13 @@ impl Meaning {
             Asks::Append(head) => Look::Append(Append {
                 name,
                 head,
+                body: Bytes::copy_from_slice(body),
+                length,
+            }),
+            Asks::Create(head, host) => Look::Create(Create {
+                name,
+                head,
+                host,
                 body: Bytes::copy_from_slice(body),
                 length,
             }),
@@ -216,7 +240,10 @@ pub(super) fn look(input: &[u8], access: &Access, memo: Option<&mut Memo>) -> Lo
     if let Some(memo) = memo
         && let Some(meaning) = meaning(&method, target, &fields, access, length)
     {
-        memo.keep(&input[..head], &meaning);
+        // Each creation names another stream.
+        if method != Method::PUT {
+            memo.keep(&input[..head], &meaning);
+        }
         return meaning.look(input, head);
     }
     let Some(body) = input[head..].get(..length) else {
@@ -328,6 +355,11 @@ fn meaning(
     };
     let asks = match *method {
         Method::POST if query.is_none() => Asks::Append(AppendHead::parse(fields)),
+        // Forks are few, and have a say in more than themselves.
+        Method::PUT if query.is_none() && !fields.has(&STREAM_FORKED_FROM) => {
+            let host = fields.first(&header::HOST).map(<[u8]>::to_vec);
+            Asks::Create(CreateHead::parse(fields), host)
+        }
         Method::GET => {
             let known = match fields.find(&header::IF_NONE_MATCH) {
                 Found::Nothing => None,

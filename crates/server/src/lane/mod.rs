@@ -9,7 +9,7 @@
 //!
 //! - `head.rs`: what lies in the buffer, and whether it is for the short way.
 //! - `line.rs`: a connection's bytes in and out, its patience, its end.
-//! - `append.rs`, `read.rs`: the requests that are answered without a map of headers.
+//! - `append.rs`, `create.rs`, `read.rs`: the requests that are answered without a map of headers.
 //! - `reply.rs`: answers as bytes.
 //! - `chunks.rs`: answers without a known end, which are streams of events.
 //!
@@ -19,6 +19,7 @@
 
 mod append;
 mod chunks;
+mod create;
 mod head;
 mod line;
 mod read;
@@ -38,7 +39,7 @@ use tokio::{
 
 use self::{
     chunks::follow,
-    head::{Append, Look},
+    head::{Append, Create, Look},
     line::{Line, Waited},
     reply::Writer,
 };
@@ -46,6 +47,8 @@ use crate::{
     answer::{Answer, AnswerBody},
     app::App,
     conn::Prefixed,
+    handlers::create::origin_at,
+    metrics::{Answered, Timed},
     refusals::Peer,
     router::{self, Panicked, Router, unwinding},
 };
@@ -114,6 +117,10 @@ impl Lane {
                     line.began(append.length);
                     self.append(append, &mut line).await
                 }
+                Look::Create(create) => {
+                    line.began(create.length);
+                    self.create(create, &mut line).await
+                }
                 Look::Read(read) => {
                     line.began(read.length);
                     self.read(read, &mut line).await
@@ -153,6 +160,36 @@ impl Lane {
             }
             Err(problem) => {
                 let answer = self.refused(&Method::POST, &name, &problem);
+                self.send(answer, false, line).await
+            }
+        }
+    }
+
+    /// Creates; as [`Self::append`].
+    async fn create<C>(&self, create: Create, line: &mut Line<C>) -> Next
+    where
+        C: AsyncRead + AsyncWrite + Unpin,
+    {
+        let name = create.name.clone();
+        let host = create.host.clone();
+        let begun = self.app.env.clock.mono();
+        let done = pin!(create::create(&self.app, create));
+        match flat(unwinding(done).await) {
+            Ok(outcome) => {
+                let id = self.app.new_request_id();
+                let origin = origin_at(&self.app, host.as_deref());
+                let out = line.output_mut();
+                let status = self.writer.create(&outcome, &origin, &name, &id, out);
+                self.router.metrics().answered(Answered {
+                    method: &Method::PUT,
+                    status,
+                    timed: Timed::Nothing,
+                    took: self.app.env.clock.mono().saturating_sub(begun),
+                });
+                line.flush_if_large().await
+            }
+            Err(problem) => {
+                let answer = self.refused(&Method::PUT, &name, &problem);
                 self.send(answer, false, line).await
             }
         }

@@ -5,7 +5,7 @@
 use std::cell::RefCell;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, response::Parts};
-use millrace_core::stream::Outcome;
+use millrace_core::{StreamName, stream::Outcome};
 use millrace_env::Env;
 use millrace_wire::outcome::{self, HeadFacts, ReadFacts};
 
@@ -57,6 +57,22 @@ impl Writer {
         let status = outcome::post_with(outcome, brought, |name, value| put(out, &name, value));
         line.correct(out, status);
         self.end_with(status, 0, id, out);
+    }
+
+    /// Writes the answer to a creation that was carried out.
+    pub(super) fn create(
+        &self,
+        outcome: &Outcome,
+        origin: &str,
+        name: &StreamName,
+        id: &[u8],
+        out: &mut Vec<u8>,
+    ) -> StatusCode {
+        let line = Line::begin(out, StatusCode::CREATED);
+        let status = outcome::put_with(outcome, origin, name, |name, value| put(out, &name, value));
+        line.correct(out, status);
+        self.end_with(status, 0, id, out);
+        status
     }
 
     /// Writes the head of the answer to a read, whose body has `bytes`.
