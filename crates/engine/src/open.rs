@@ -243,7 +243,8 @@ fn create(base: &Base) -> Result<Recovered, StoreError> {
 }
 
 /// Replays a log above what is flushed. BOUND: memory stays inside the budget, because what gathers
-/// is flushed on the way.
+/// is flushed on the way. Not before it must: a flush takes as long as all the rest of a start, and
+/// runs beside the shard once that serves.
 fn replay(
     base: &Base,
     core: &mut ShardCore,
@@ -261,7 +262,7 @@ fn replay(
         options,
         &mut |lsn, events| {
             core.replay(lsn, events)?;
-            if core.wants_flush(base.booted_at) {
+            if core.must_flush_amid_replay() {
                 flush_now(base, core)?;
             }
             Ok(())
@@ -278,7 +279,7 @@ fn flush_now(base: &Base, core: &mut ShardCore) -> Result<(), StoreError> {
         return Ok(());
     };
     let FlushDone(flushed) = start.run(&base.env, &base.segments, &base.catalog);
-    core.flushed(FlushDone(Ok(flushed?)));
+    core.flushed_at_once(FlushDone(Ok(flushed?)));
     Ok(())
 }
 

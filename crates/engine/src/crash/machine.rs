@@ -115,6 +115,7 @@ impl Machine {
                 _ => Ok(()),
             });
         let end = core.finish(turn, written);
+        core.let_go(1);
         self.deliver(end.outgoing);
     }
 
@@ -146,11 +147,21 @@ impl Machine {
 
     /// Prepares spare log segments, flushes and recycles every shard.
     pub(super) fn flush(&mut self) -> Result<(), StoreError> {
+        let done = self.flush_and_let_go_later();
+        for core in &mut self.cores {
+            core.let_go(usize::MAX);
+        }
+        done
+    }
+
+    /// The same, but memory is let go of between the turns that follow.
+    pub(super) fn flush_and_let_go_later(&mut self) -> Result<(), StoreError> {
         for core in &mut self.cores {
             let spare = core.wal.as_mut().and_then(millrace_store::Wal::spare_job);
             if let (Some(job), Some(wal)) = (spare, &mut core.wal) {
                 wal.add_spare(job.run());
             }
+            core.let_go(usize::MAX);
             let Some(start) = core.freeze() else { continue };
             let Base {
                 env,
@@ -171,6 +182,9 @@ impl Machine {
         &mut self,
         during: impl FnOnce(&mut Self),
     ) -> Result<(), StoreError> {
+        for core in &mut self.cores {
+            core.let_go(usize::MAX);
+        }
         let frozen: Vec<_> = self.cores.iter_mut().map(ShardCore::freeze).collect();
         during(self);
         for (core, start) in self.cores.iter_mut().zip(frozen) {
@@ -181,7 +195,7 @@ impl Machine {
                 catalog,
                 ..
             } = &self.base;
-            core.flushed(start.run(env, segments, catalog));
+            core.flushed_at_once(start.run(env, segments, catalog));
         }
         match self.cores.iter().find_map(ShardCore::poisoned) {
             Some(why) => Err(StoreError::corrupt(why)),

@@ -123,7 +123,7 @@ impl Run {
     fn step(&mut self, machine: &mut Machine) {
         let done = match self.rng.below(20) {
             0..12 => return self.change(machine),
-            12..15 => machine.flush(),
+            12..15 => machine.flush_and_let_go_later(),
             15..17 => {
                 let mut changes = Vec::new();
                 let flushed = machine.flush_around(|machine| {

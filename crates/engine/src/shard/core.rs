@@ -13,7 +13,7 @@ use millrace_core::{
     stream::ProducerState,
 };
 use millrace_env::Env;
-use millrace_store::{Catalog, LogId, StoreError, Wal};
+use millrace_store::{Catalog, Extent, LogId, StoreError, Wal};
 
 use super::{LoadKey, Reply};
 use crate::{
@@ -92,6 +92,8 @@ pub(super) struct Flushing {
     pub(super) dirty: Dirty,
     pub(super) lsn: Lsn,
     pub(super) names: Vec<(StreamName, Option<StreamId>)>,
+    /// What it made and is not let go of yet; `None` while it runs.
+    pub(super) landed: Option<std::vec::IntoIter<Extent>>,
 }
 
 /// What is known in memory of a stream's producers.

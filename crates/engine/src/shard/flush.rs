@@ -5,7 +5,7 @@
 //! recycled. A crash at any point repeats work and loses nothing. When it fails, what it was about
 //! is dirty again (T7).
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use millrace_core::{Lsn, StreamId, Timestamp};
 use millrace_env::Env;
@@ -21,6 +21,9 @@ use super::{
     core::{Dirty, Flushing, ShardCore},
 };
 
+/// How many times the streams that start a flush a replay may gather: what came while a flush of so many
+/// was under way when the server was killed.
+const REPLAY_STREAMS: usize = 4;
 /// How long to wait after a flush found the disk full.
 const FLUSH_RETRY_MILLIS: u64 = 1000;
 
@@ -64,15 +67,29 @@ impl ShardCore {
             return false;
         }
         let options = &self.config.options;
-        // All shards together flush before un-flushed bytes alone would use the budget up.
-        let share = options.admission_bytes() / 2 / u64::from(self.config.shards);
         let waited = |since: Timestamp| now.get().saturating_sub(since.get());
         let due = self
             .dirty
             .since
             .is_some_and(|since| Duration::from_millis(waited(since)) >= options.flush_interval);
-        due || self.dirty.bytes >= options.flush_bytes.min(share)
-            || self.dirty.len() >= options.flush_streams
+        due || self.has_many_bytes() || self.dirty.len() >= options.flush_streams
+    }
+
+    /// Whether a replay that gathers more would take too much memory.
+    pub(crate) fn must_flush_amid_replay(&self) -> bool {
+        let streams_max = self
+            .config
+            .options
+            .flush_streams
+            .saturating_mul(REPLAY_STREAMS);
+        self.has_many_bytes() || self.dirty.len() >= streams_max
+    }
+
+    /// All shards together flush before un-flushed bytes alone would use the budget up.
+    fn has_many_bytes(&self) -> bool {
+        let options = &self.config.options;
+        let share = options.admission_bytes() / 2 / u64::from(self.config.shards);
+        self.dirty.bytes >= options.flush_bytes.min(share)
     }
 
     /// Freezes what is dirty. The shard goes on; only one flush is under way at a time.
@@ -111,6 +128,7 @@ impl ShardCore {
             dirty,
             lsn: self.published,
             names,
+            landed: None,
         });
         let unsynced = self.config.options.durability == Durability::Memory;
         let log = self.wal.as_ref().filter(|_| unsynced);
@@ -137,48 +155,85 @@ impl ShardCore {
         })
     }
 
-    /// Takes a flush's result up.
+    /// Takes a flush's result up. What it made is let go of in steps, by [`Self::let_go`].
     pub(crate) fn flushed(&mut self, done: FlushDone) {
-        let Some(flushing) = self.flushing.take() else {
-            return;
-        };
         match done.0 {
-            Ok(flushed) => self.let_go(&flushing, flushed),
-            Err(error) => {
-                self.dirty.merge(flushing.dirty);
-                match error {
-                    StoreError::Full => {
-                        tracing::warn!(shard = %self.config.shard, "no space to flush; free some");
-                        if let Some(wal) = &mut self.wal {
-                            wal.give_up_spares();
-                        }
-                        self.flush_not_before = self.now().plus_millis(FLUSH_RETRY_MILLIS);
-                    }
-                    error => self.poison(format!("its flush failed: {error}")),
+            Ok(flushed) => {
+                if let Some(flushing) = &mut self.flushing {
+                    flushing.landed = Some(flushed.extents.into_iter());
                 }
             }
+            Err(error) => self.flush_failed(error),
         }
     }
 
-    fn let_go(&mut self, flushing: &Flushing, flushed: Flushed) {
-        let mut extents: BTreeMap<StreamId, Vec<Extent>> = BTreeMap::new();
-        for extent in flushed.extents {
-            extents.entry(extent.stream).or_default().push(extent);
+    fn flush_failed(&mut self, error: StoreError) {
+        let Some(flushing) = self.flushing.take() else {
+            return;
+        };
+        self.dirty.merge(flushing.dirty);
+        match error {
+            StoreError::Full => {
+                tracing::warn!(shard = %self.config.shard, "no space to flush; free some");
+                if let Some(wal) = &mut self.wal {
+                    wal.give_up_spares();
+                }
+                self.flush_not_before = self.now().plus_millis(FLUSH_RETRY_MILLIS);
+            }
+            error => self.poison(format!("its flush failed: {error}")),
         }
-        for (stream, new) in extents {
-            let Some(live) = self.directory.by_id(stream) else {
-                continue;
-            };
-            let mut view = live.view();
-            // Compaction may have told of these already, in a list that it read after the commit.
-            let known = view.sealed();
-            let new = new.into_iter().filter(|extent| extent.from >= known);
-            Arc::make_mut(&mut view.extents).extend(new);
-            let sealed = view.sealed();
-            assert!(sealed <= view.state.tail, "sealed <= durable");
-            view.hot.release(sealed);
+    }
+
+    /// Whether memory waits to be let go of after a flush.
+    pub(crate) fn is_letting_go(&self) -> bool {
+        let flushing = self.flushing.as_ref();
+        flushing.is_some_and(|flushing| flushing.landed.is_some())
+    }
+
+    /// Lets go of the memory of `extents_max` extents that a flush made; after the last the flush is
+    /// over. A few at a time: appends and reads of 100,000 streams would wait for all of them. Until
+    /// then reads find the bytes in memory as before.
+    pub(crate) fn let_go(&mut self, extents_max: usize) {
+        let landed = self
+            .flushing
+            .as_mut()
+            .and_then(|flushing| flushing.landed.as_mut());
+        let Some(landed) = landed else { return };
+        let some: Vec<Extent> = landed.take(extents_max).collect();
+        let is_last = landed.len() == 0;
+        for extent in some {
+            self.seal(extent);
         }
-        self.forget_producers(&flushing.dirty);
+        if is_last && let Some(flushing) = self.flushing.take() {
+            self.forget_flushed(&flushing);
+        }
+    }
+
+    /// [`Self::flushed`] and all of [`Self::let_go`], while nobody waits.
+    pub(crate) fn flushed_at_once(&mut self, done: FlushDone) {
+        self.flushed(done);
+        self.let_go(usize::MAX);
+    }
+
+    /// Reads of these bytes go to the segment from here on.
+    fn seal(&self, extent: Extent) {
+        let Some(live) = self.directory.by_id(extent.stream) else {
+            return;
+        };
+        let mut view = live.view();
+        // Compaction may have told of it already, in a list that it read after the commit.
+        if extent.from >= view.sealed() {
+            Arc::make_mut(&mut view.extents).push(extent);
+        }
+        let sealed = view.sealed();
+        assert!(sealed <= view.state.tail, "sealed <= durable");
+        view.hot.release(sealed);
+    }
+
+    fn forget_flushed(&mut self, flushing: &Flushing) {
+        if !self.producers.is_empty() {
+            self.forget_producers(&flushing.dirty);
+        }
         self.directory.flushed(&flushing.names);
         let now = self.now();
         self.clean_queue

@@ -32,6 +32,9 @@ use crate::{
 /// How often a shard looks after what nobody asked for: expiry, eviction, flushes that are due.
 const TICK: Duration = Duration::from_millis(250);
 
+/// How many extents of a flush are let go of between two turns: about a millisecond.
+const LET_GO_AT_ONCE: usize = 1000;
+
 /// A shard and its loop. Run it on the core that owns it.
 #[derive(Debug)]
 pub struct Shard {
@@ -106,6 +109,11 @@ impl Shard {
         self.begin().await;
         let mut tick = next_tick();
         loop {
+            if self.core.is_letting_go() {
+                self.core.let_go(LET_GO_AT_ONCE);
+                self.tell_of_poison();
+                self.start_background();
+            }
             let message = tokio::select! {
                 biased;
                 Some(done) = self.finished.recv() => {
@@ -118,6 +126,7 @@ impl Shard {
                     continue;
                 }
                 message = self.inbox.recv() => message,
+                () = tokio::task::yield_now(), if self.core.is_letting_go() => continue,
             };
             let Some(first) = message else { return };
             // Everything that is readable is read before the turn is taken.
@@ -261,10 +270,7 @@ impl Shard {
                 .poison("publishing a turn failed; this is a defect".into());
             TurnEnd::default()
         });
-        if let Some(reason) = self.core.poisoned() {
-            self.status
-                .poison(format!("shard {}: {reason}", self.core.config.shard));
-        }
+        self.tell_of_poison();
         end
     }
 
@@ -351,6 +357,10 @@ impl Shard {
                 }
             }
         }
+        self.tell_of_poison();
+    }
+
+    fn tell_of_poison(&self) {
         if let Some(reason) = self.core.poisoned() {
             self.status
                 .poison(format!("shard {}: {reason}", self.core.config.shard));
@@ -363,7 +373,11 @@ impl Shard {
         while let Ok(message) = self.inbox.try_recv() {
             self.take_turn(message).await;
         }
-        while self.core.is_flushing() {
+        loop {
+            self.core.let_go(usize::MAX);
+            if !self.core.is_flushing() {
+                break;
+            }
             let Some(finished) = self.finished.recv().await else {
                 break;
             };
@@ -373,7 +387,7 @@ impl Shard {
         if let Some(start) = writable.then(|| self.core.freeze()).flatten() {
             let (shared, metrics) = (Arc::clone(&self.shared), Arc::clone(&self.core.metrics));
             let flushed = run_flush(shared, metrics, start).await;
-            self.core.flushed(flushed);
+            self.core.flushed_at_once(flushed);
         }
         self.core.close_log();
         // Nobody may be waiting any more.

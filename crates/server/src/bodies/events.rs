@@ -40,6 +40,10 @@ const DATA_ALONE: u64 = 0;
 pub(crate) type EventBody = Pulled<Events>;
 
 /// Where a follower is.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says one thing of what was said"
+)]
 pub(crate) struct Events {
     app: Arc<App>,
     following: Following,

@@ -313,9 +313,9 @@ const IN_QUERIES: [bool; 256] = letters_digits_and(b"/-._~=&%+:,@!$'()*;?");
 
 const fn letters_digits_and(marks: &[u8]) -> [bool; 256] {
     let mut is_in = [false; 256];
-    let mut byte = 0;
+    let mut byte = 0_u8;
     while byte < 128 {
-        is_in[byte] = (byte as u8).is_ascii_alphanumeric();
+        is_in[byte as usize] = byte.is_ascii_alphanumeric();
         byte += 1;
     }
     let mut at = 0;

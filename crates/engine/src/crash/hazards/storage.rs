@@ -295,3 +295,32 @@ fn created(stream: StreamId, text: &str) -> Event {
         at: Timestamp::ZERO,
     }))
 }
+
+#[test]
+fn turns_reads_and_a_crash_between_the_steps_in_which_a_flush_is_let_go_of() {
+    for steps in 0..6 {
+        let mut bench = Bench::new(1000 + steps);
+        let names = ["a", "b", "c", "d", "e"];
+        for name in names {
+            bench.create(name, b"0123");
+        }
+        let flushed = bench.at().flush_and_let_go_later();
+        flushed.expect("there is space");
+        // Each turn lets go of one more.
+        for n in 0..steps {
+            let name = names[usize::try_from(4 - n % 5).expect("is small")];
+            bench.append(name, b"+").expect("is there");
+        }
+        let read = |bench: &mut Bench| names.map(|name| bench.bytes(name).expect("is there"));
+        let before = read(&mut bench);
+        assert_eq!(
+            before.iter().map(|bytes| &bytes[..4]).collect::<Vec<_>>(),
+            [b"0123"; 5]
+        );
+        bench.crash();
+        assert_eq!(read(&mut bench), before, "after {steps}");
+        bench.at().flush().expect("there is space");
+        bench.at().flush().expect("the last one is over");
+        assert_eq!(read(&mut bench), before, "after {steps} and flushes");
+    }
+}
