@@ -177,7 +177,8 @@ impl Machine {
         Ok(())
     }
 
-    /// Freezes every shard, lets `during` happen, then carries the flushes out.
+    /// Begins to freeze every shard, lets `during` happen, then freezes the rest and carries the
+    /// flushes out.
     pub(super) fn flush_around(
         &mut self,
         during: impl FnOnce(&mut Self),
@@ -185,10 +186,17 @@ impl Machine {
         for core in &mut self.cores {
             core.let_go(usize::MAX);
         }
-        let frozen: Vec<_> = self.cores.iter_mut().map(ShardCore::freeze).collect();
+        let mut frozen = Vec::new();
+        for core in &mut self.cores {
+            core.begin_freeze();
+            frozen.push(core.freeze_some(1));
+        }
         during(self);
         for (core, start) in self.cores.iter_mut().zip(frozen) {
-            let Some(start) = start else { continue };
+            let rest = || core.freeze_some(usize::MAX);
+            let Some(start) = start.or_else(rest) else {
+                continue;
+            };
             let Base {
                 env,
                 segments,

@@ -1,7 +1,7 @@
 //! A shard's state and how it finds streams.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -13,7 +13,7 @@ use millrace_core::{
     stream::ProducerState,
 };
 use millrace_env::Env;
-use millrace_store::{Catalog, Extent, LogId, StoreError, Wal};
+use millrace_store::{Catalog, Extent, FlushJob, LogId, StoreError, Wal};
 
 use super::{LoadKey, Reply};
 use crate::{
@@ -92,8 +92,22 @@ pub(super) struct Flushing {
     pub(super) dirty: Dirty,
     pub(super) lsn: Lsn,
     pub(super) names: Vec<(StreamName, Option<StreamId>)>,
+    /// What is frozen so far; `None` once all is.
+    pub(super) freezing: Option<Freezing>,
     /// What it made and is not let go of yet; `None` while it runs.
     pub(super) landed: Option<std::vec::IntoIter<Extent>>,
+}
+
+/// A flush that is being frozen, in steps, in the order of the streams. All are frozen as they are at
+/// one frame of the log: one that is about to change before its turn is frozen first.
+#[derive(Debug)]
+pub(super) struct Freezing {
+    /// What is not of streams, and the streams that are frozen.
+    pub(super) job: FlushJob,
+    /// The last stream whose turn it was.
+    pub(super) after: Option<StreamId>,
+    /// Streams that were frozen before their turn.
+    pub(super) early: HashSet<StreamId, FixedState>,
 }
 
 /// What is known in memory of a stream's producers.

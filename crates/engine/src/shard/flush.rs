@@ -5,7 +5,7 @@
 //! recycled. A crash at any point repeats work and loses nothing. When it fails, what it was about
 //! is dirty again (T7).
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, ops::Bound, sync::Arc, time::Duration};
 
 use millrace_core::{Lsn, StreamId, Timestamp};
 use millrace_env::Env;
@@ -14,11 +14,11 @@ use millrace_store::{
     WalSync,
 };
 
-use crate::Durability;
+use crate::{Durability, directory::Directory};
 
 use super::{
     Moves,
-    core::{Dirty, Flushing, ShardCore},
+    core::{Dirty, Flushing, Freezing, ShardCore},
 };
 
 /// How many times the streams that start a flush a replay may gather: what came while a flush of so many
@@ -45,7 +45,9 @@ pub(crate) fn keep_reserve(env: &Env, bytes: u64) {
 
 impl FlushStart {
     /// Carries it out. Blocking.
-    pub(crate) fn run(self, env: &Env, segments: &Segments, catalog: &Catalog) -> FlushDone {
+    pub(crate) fn run(mut self, env: &Env, segments: &Segments, catalog: &Catalog) -> FlushDone {
+        // In their order but for those that were frozen before their turn.
+        self.job.streams.sort_by_key(|stream| stream.state.id);
         let synced = self.sync.map_or(Ok(()), WalSync::run);
         let done = synced.and_then(|()| self.job.run(env, segments, catalog, &self.options));
         if done.is_ok() {
@@ -92,17 +94,13 @@ impl ShardCore {
         self.dirty.bytes >= options.flush_bytes.min(share)
     }
 
-    /// Freezes what is dirty. The shard goes on; only one flush is under way at a time.
-    pub(crate) fn freeze(&mut self) -> Option<FlushStart> {
+    /// Begins to freeze what is dirty, as it is at the last published frame. The shard goes on; only
+    /// one flush is under way at a time. [`Self::freeze_some`] does the rest.
+    pub(crate) fn begin_freeze(&mut self) {
         if self.flushing.is_some() || self.dirty.is_empty() {
-            return None;
+            return;
         }
         let dirty = std::mem::take(&mut self.dirty);
-        let streams = dirty
-            .streams
-            .iter()
-            .filter_map(|stream| self.frozen(*stream))
-            .collect();
         let producers = dirty.producers.iter().map(|(stream, id)| {
             let table = self.producers.get(stream);
             let state = table
@@ -118,7 +116,7 @@ impl ShardCore {
         let job = FlushJob {
             log: self.config.log,
             lsn: self.published,
-            streams,
+            streams: Vec::with_capacity(dirty.streams.len()),
             removed: dirty.removed.iter().copied().collect(),
             producers: producers.collect(),
             generations: generations.collect(),
@@ -128,8 +126,35 @@ impl ShardCore {
             dirty,
             lsn: self.published,
             names,
+            freezing: Some(Freezing {
+                job,
+                after: None,
+                early: HashSet::default(),
+            }),
             landed: None,
         });
+    }
+
+    /// Freezes the next `streams_max` streams; the flush, ready to run, after the last. A few at a
+    /// time: appends and reads would wait for 100,000 of them.
+    pub(crate) fn freeze_some(&mut self, streams_max: usize) -> Option<FlushStart> {
+        let flushing = self.flushing.as_mut()?;
+        let freezing = flushing.freezing.as_mut()?;
+        let from = freezing.after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut rest = flushing.dirty.streams.range((from, Bound::Unbounded));
+        for stream in rest.by_ref().take(streams_max) {
+            freezing.after = Some(*stream);
+            if !freezing.early.contains(stream) {
+                freezing
+                    .job
+                    .streams
+                    .extend(frozen(&self.directory, *stream));
+            }
+        }
+        if rest.next().is_some() {
+            return None;
+        }
+        let job = flushing.freezing.take()?.job;
         let unsynced = self.config.options.durability == Durability::Memory;
         let log = self.wal.as_ref().filter(|_| unsynced);
         Some(FlushStart {
@@ -140,19 +165,38 @@ impl ShardCore {
         })
     }
 
+    /// Freezes all at once, while nobody waits.
+    pub(crate) fn freeze(&mut self) -> Option<FlushStart> {
+        self.begin_freeze();
+        self.freeze_some(usize::MAX)
+    }
+
+    /// INVARIANT: called before anything of a stream changes that a flush writes.
+    pub(super) fn freeze_first(&mut self, stream: StreamId) {
+        let Some(flushing) = &mut self.flushing else {
+            return;
+        };
+        let Some(freezing) = &mut flushing.freezing else {
+            return;
+        };
+        let had_its_turn = freezing.after.is_some_and(|after| stream <= after);
+        if !had_its_turn
+            && flushing.dirty.streams.contains(&stream)
+            && freezing.early.insert(stream)
+        {
+            freezing.job.streams.extend(frozen(&self.directory, stream));
+        }
+    }
+
+    /// Whether there is something to do for a flush between two turns.
+    pub(crate) fn has_flush_work(&self) -> bool {
+        let flushing = self.flushing.as_ref();
+        flushing.is_some_and(|flushing| flushing.freezing.is_some() || flushing.landed.is_some())
+    }
+
     /// Whether a flush is under way.
     pub(crate) fn is_flushing(&self) -> bool {
         self.flushing.is_some()
-    }
-
-    fn frozen(&self, stream: StreamId) -> Option<FrozenStream> {
-        let live = self.directory.by_id(stream)?;
-        let view = live.view();
-        let chunks = view.hot.appends_from(view.sealed());
-        Some(FrozenStream {
-            state: view.state.clone(),
-            chunks,
-        })
     }
 
     /// Takes a flush's result up. What it made is let go of in steps, by [`Self::let_go`].
@@ -182,12 +226,6 @@ impl ShardCore {
             }
             error => self.poison(format!("its flush failed: {error}")),
         }
-    }
-
-    /// Whether memory waits to be let go of after a flush.
-    pub(crate) fn is_letting_go(&self) -> bool {
-        let flushing = self.flushing.as_ref();
-        flushing.is_some_and(|flushing| flushing.landed.is_some())
     }
 
     /// Lets go of the memory of `extents_max` extents that a flush made; after the last the flush is
@@ -284,6 +322,16 @@ impl ShardCore {
             view.extents = Arc::new(joined);
         }
     }
+}
+
+fn frozen(directory: &Directory, stream: StreamId) -> Option<FrozenStream> {
+    let live = directory.by_id(stream)?;
+    let view = live.view();
+    let chunks = view.hot.appends_from(view.sealed());
+    Some(FrozenStream {
+        state: view.state.clone(),
+        chunks,
+    })
 }
 
 impl Dirty {

@@ -102,6 +102,7 @@ impl ShardCore {
     }
 
     fn publish_gone(&mut self, stream: StreamId) -> Option<Arc<Live>> {
+        self.freeze_first(stream);
         self.dirty.streams.remove(&stream);
         self.dirty.removed.insert(stream);
         self.producers.remove(&stream);
@@ -123,6 +124,7 @@ impl ShardCore {
         appended: Vec<(StreamPos, Payload, Timestamp)>,
     ) -> Arc<Live> {
         let id = state.id;
+        self.freeze_first(id);
         self.dirty.streams.insert(id);
         for (_, payload, _) in &appended {
             self.dirty.bytes += payload.len() + APPEND_OVERHEAD_BYTES;

@@ -32,8 +32,8 @@ use crate::{
 /// How often a shard looks after what nobody asked for: expiry, eviction, flushes that are due.
 const TICK: Duration = Duration::from_millis(250);
 
-/// How many extents of a flush are let go of between two turns: about a millisecond.
-const LET_GO_AT_ONCE: usize = 1000;
+/// How many streams of a flush are frozen, or extents let go of, between two turns: about a millisecond.
+const FLUSHED_AT_ONCE: usize = 1000;
 
 /// A shard and its loop. Run it on the core that owns it.
 #[derive(Debug)]
@@ -109,11 +109,7 @@ impl Shard {
         self.begin().await;
         let mut tick = next_tick();
         loop {
-            if self.core.is_letting_go() {
-                self.core.let_go(LET_GO_AT_ONCE);
-                self.tell_of_poison();
-                self.start_background();
-            }
+            self.go_on_flushing();
             let message = tokio::select! {
                 biased;
                 Some(done) = self.finished.recv() => {
@@ -126,7 +122,7 @@ impl Shard {
                     continue;
                 }
                 message = self.inbox.recv() => message,
-                () = tokio::task::yield_now(), if self.core.is_letting_go() => continue,
+                () = tokio::task::yield_now(), if self.core.has_flush_work() => continue,
             };
             let Some(first) = message else { return };
             // Everything that is readable is read before the turn is taken.
@@ -325,13 +321,8 @@ impl Shard {
     fn start_background(&mut self) {
         let now = self.core.now();
         let wanted = self.core.wants_flush(now);
-        if let Some(start) = wanted.then(|| self.core.freeze()).flatten() {
-            let (shared, background) = (Arc::clone(&self.shared), self.background.clone());
-            let metrics = Arc::clone(&self.core.metrics);
-            tokio::task::spawn_local(async move {
-                let done = run_flush(shared, metrics, start).await;
-                let _ = background.send(Background::Flushed(done)).await;
-            });
+        if wanted {
+            self.core.begin_freeze();
         }
         if self.spare_under_way {
             return;
@@ -345,6 +336,23 @@ impl Shard {
                 let _ = background.send(Background::Spare(spare)).await;
             });
         }
+    }
+
+    /// Takes a step of freezing a flush, or of letting go of what it wrote.
+    fn go_on_flushing(&mut self) {
+        if !self.core.has_flush_work() {
+            return;
+        }
+        if let Some(start) = self.core.freeze_some(FLUSHED_AT_ONCE) {
+            let (shared, background) = (Arc::clone(&self.shared), self.background.clone());
+            let metrics = Arc::clone(&self.core.metrics);
+            tokio::task::spawn_local(async move {
+                let done = run_flush(shared, metrics, start).await;
+                let _ = background.send(Background::Flushed(done)).await;
+            });
+        }
+        self.core.let_go(FLUSHED_AT_ONCE);
+        self.tell_of_poison();
     }
 
     fn take_back(&mut self, done: Background) {
@@ -367,6 +375,12 @@ impl Shard {
         }
     }
 
+    async fn flush_now(&mut self, start: FlushStart) {
+        let (shared, metrics) = (Arc::clone(&self.shared), Arc::clone(&self.core.metrics));
+        let flushed = run_flush(shared, metrics, start).await;
+        self.core.flushed_at_once(flushed);
+    }
+
     /// Finishes what waits and flushes.
     async fn stop(mut self, done: oneshot::Sender<()>) {
         self.inbox.close();
@@ -374,6 +388,9 @@ impl Shard {
             self.take_turn(message).await;
         }
         loop {
+            if let Some(start) = self.core.freeze_some(usize::MAX) {
+                self.flush_now(start).await;
+            }
             self.core.let_go(usize::MAX);
             if !self.core.is_flushing() {
                 break;
@@ -385,9 +402,7 @@ impl Shard {
         }
         let writable = self.core.poisoned().is_none();
         if let Some(start) = writable.then(|| self.core.freeze()).flatten() {
-            let (shared, metrics) = (Arc::clone(&self.shared), Arc::clone(&self.core.metrics));
-            let flushed = run_flush(shared, metrics, start).await;
-            self.core.flushed_at_once(flushed);
+            self.flush_now(start).await;
         }
         self.core.close_log();
         // Nobody may be waiting any more.
