@@ -15,7 +15,7 @@ use tokio::{
 use crate::{
     app::App,
     conn::Protocol,
-    lane::Lane,
+    lane::{Lane, Served},
     metrics::Connected,
     refusals::{Peer, Refused},
     router::Router,
@@ -81,10 +81,18 @@ pub(crate) async fn serve<L: Listener>(listener: L, app: Arc<App>, signals: Sign
                         match lane {
                             None => protocol.serve(conn, peer, router, draining).await,
                             Some(lane) => {
-                                let rest = lane.serve(conn, peer.clone(), draining.clone()).await;
-                                if let Some(conn) = rest {
-                                    // Boxed, because most connections never come here.
-                                    Box::pin(protocol.serve(conn, peer, router, draining)).await;
+                                let served = lane.serve(conn, peer.clone(), draining.clone());
+                                // Boxed: each needs more than the one after it.
+                                let served = Box::pin(served).await;
+                                match served {
+                                    Served::Ended => {}
+                                    Served::Rest(conn) => {
+                                        let rest = protocol.serve(conn, peer, router, draining);
+                                        Box::pin(rest).await;
+                                    }
+                                    Served::Following(follower) => {
+                                        Box::pin(follower.run()).await;
+                                    }
                                 }
                             }
                         }

@@ -26,6 +26,7 @@ use tokio::{
 use super::{Next, head::Memo};
 use crate::{
     answer::AnswerBody,
+    bodies::Events,
     config::Times,
     conn::{Activity, Prefixed, Socket},
     refusals::{Peer, Refused},
@@ -52,6 +53,8 @@ pub(super) struct Line<C> {
     memo: Memo,
     output: Vec<u8>,
     patience: Option<Patience>,
+    /// What its last answer goes on with.
+    events: Option<Box<Events>>,
 }
 
 /// What a wait came to.
@@ -129,6 +132,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Line<C> {
             memo: Memo::default(),
             output: Vec::new(),
             patience: None,
+            events: None,
         }
     }
 
@@ -318,12 +322,19 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Line<C> {
         next(&self.socket.flush().await)
     }
 
-    /// Gives back what only requests need: none comes any more.
-    pub(super) fn expect_no_more(&mut self) {
+    /// Its last answer goes on with `events`. Gives back what only requests need: none comes any more.
+    pub(super) fn follow(&mut self, events: Events) -> Next {
+        self.events = Some(Box::new(events));
         self.input = Vec::new();
         self.memo = Memo::default();
         self.taken = 0;
         self.patience = None;
+        Next::Follow
+    }
+
+    /// The events that its last answer goes on with.
+    pub(super) fn take_events(&mut self) -> Option<Box<Events>> {
+        self.events.take()
     }
 
     /// Ends the connection so that the client gets all that was sent.

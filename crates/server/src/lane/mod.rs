@@ -38,7 +38,7 @@ use tokio::{
 };
 
 use self::{
-    chunks::follow,
+    chunks::Follower,
     head::{Append, Create, Look},
     line::{Line, Waited},
     reply::Writer,
@@ -67,6 +67,18 @@ enum Next {
     Go,
     /// The answer could not be sent, or broke off.
     End,
+    /// It goes on as events, which the line holds.
+    Follow,
+}
+
+/// How far a connection went the short way.
+pub(crate) enum Served<C> {
+    /// To its end.
+    Ended,
+    /// Up to here; it is to be served on by hyper.
+    Rest(Prefixed<C>),
+    /// It is sent events, to its end.
+    Following(Box<Follower<C>>),
 }
 
 impl Lane {
@@ -80,14 +92,14 @@ impl Lane {
         })
     }
 
-    /// Serves a connection for as long as it goes the short way. `None`: to its end; else it is to be
-    /// served on by hyper.
+    /// Serves a connection for as long as it goes the short way. Box the future and let go of it: what
+    /// requests need is much more than what followers do, and there are thousands of those.
     pub(crate) async fn serve<C>(
         &self,
         conn: C,
         peer: Peer,
         draining: watch::Receiver<bool>,
-    ) -> Option<Prefixed<C>>
+    ) -> Served<C>
     where
         C: AsyncRead + AsyncWrite + Unpin,
     {
@@ -95,7 +107,7 @@ impl Lane {
         loop {
             // Hyper ends a connection in order: its last answer says that it is the last.
             if line.is_draining() && !line.input().is_empty() {
-                return Some(line.hand_over());
+                return Served::Rest(line.hand_over());
             }
             // Where requests are logged, one place logs them.
             let shortest = !tracing::enabled!(tracing::Level::DEBUG);
@@ -104,12 +116,12 @@ impl Lane {
             let next = match head::look(input, &self.app.config.access, memo) {
                 Look::Partial { in_body } => match line.wait(in_body).await {
                     Waited::More => Next::Go,
-                    Waited::Slow => return Some(line.hand_over()),
+                    Waited::Slow => return Served::Rest(line.hand_over()),
                     Waited::Ended => Next::End,
                 },
                 Look::Other => {
                     if line.flush().await == Next::Go {
-                        return Some(line.hand_over());
+                        return Served::Rest(line.hand_over());
                     }
                     Next::End
                 }
@@ -134,9 +146,18 @@ impl Lane {
                     self.plain(request, &mut line).await
                 }
             };
-            if next == Next::End {
-                line.close().await;
-                return None;
+            match next {
+                Next::Go => {}
+                Next::End => {
+                    line.close().await;
+                    return Served::Ended;
+                }
+                Next::Follow => {
+                    return match Follower::new(line) {
+                        Some(follower) => Served::Following(Box::new(follower)),
+                        None => Served::Ended,
+                    };
+                }
             }
         }
     }
@@ -220,7 +241,7 @@ impl Lane {
         if let AnswerBody::Events(body) = body {
             self.writer.head(&head, None, false, line.output_mut());
             return match body.into_source() {
-                Some(events) => Box::pin(follow(events, line)).await,
+                Some(events) => line.follow(events),
                 None => Next::End,
             };
         }
