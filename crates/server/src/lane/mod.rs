@@ -107,7 +107,7 @@ impl Lane {
         loop {
             // Hyper ends a connection in order: its last answer says that it is the last.
             if line.is_draining() && !line.input().is_empty() {
-                return Served::Rest(line.hand_over());
+                return hand_over(line).await;
             }
             // Where requests are logged, one place logs them.
             let shortest = !tracing::enabled!(tracing::Level::DEBUG);
@@ -119,12 +119,7 @@ impl Lane {
                     Waited::Slow => return Served::Rest(line.hand_over()),
                     Waited::Ended => Next::End,
                 },
-                Look::Other => {
-                    if line.flush().await == Next::Go {
-                        return Served::Rest(line.hand_over());
-                    }
-                    Next::End
-                }
+                Look::Other => return hand_over(line).await,
                 Look::Append(append) => {
                     line.began(append.length);
                     self.append(append, &mut line).await
@@ -251,6 +246,18 @@ impl Lane {
         let body = if is_head { AnswerBody::EMPTY } else { body };
         line.send_body(body).await
     }
+}
+
+/// To hyper, once what is answered is on its way.
+async fn hand_over<C>(mut line: Line<C>) -> Served<C>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+{
+    if line.flush().await == Next::Go {
+        return Served::Rest(line.hand_over());
+    }
+    line.close().await;
+    Served::Ended
 }
 
 /// A request's own panic is an answer too.

@@ -435,3 +435,27 @@ async fn a_long_poll_behind_an_append_does_not_keep_back_its_answer() {
         all.push_str(std::str::from_utf8(&some[..count]).unwrap());
     }
 }
+
+/// Found in review: a connection that was handed to hyper because the server drains lost the answers that
+/// waited for the end of its input.
+#[tokio::test]
+async fn a_drain_amid_pipelined_requests_loses_no_answer() {
+    let server = TestServer::start().await;
+    let mut conn = server.connect().await;
+    let requests = [
+        request("PUT /v1/stream/t", &[TEXT], "first"),
+        get("/v1/stream/t?offset=now&live=long-poll&timeout=60s", &[]),
+        get("/v1/stream/t", &[]),
+    ];
+    conn.stream
+        .write_all(requests.concat().as_bytes())
+        .await
+        .unwrap();
+    sleep(Duration::from_millis(50)).await;
+    let mut all = Vec::new();
+    let read = within(conn.stream.read_to_end(&mut all));
+    let (_, read) = tokio::join!(server.stop(), read);
+    read.unwrap();
+    let all = String::from_utf8(all).unwrap();
+    assert_eq!(all.matches("HTTP/1.1 20").count(), 3, "{all}");
+}
