@@ -84,12 +84,12 @@ fn fill(settings: &Settings, address: SocketAddr) -> Result<(), String> {
         let pages = (0..PAGES).map(|number| format!("/v1/stream/page-{number}"));
         let measured = (0..settings.connections).map(appends::path);
         for path in drips.chain(pages).chain(measured) {
-            until_taken(&mut connection, "PUT", &path, b"").await?;
+            until_taken(address, &mut connection, "PUT", &path, b"").await?;
         }
         let piece = vec![b'p'; PIECE_BYTES];
         for number in 0..PAGES * PIECES {
             let path = format!("/v1/stream/page-{}", number % PAGES);
-            until_taken(&mut connection, "POST", &path, &piece).await?;
+            until_taken(address, &mut connection, "POST", &path, &piece).await?;
         }
         Ok::<_, std::io::Error>(())
     };
@@ -99,6 +99,7 @@ fn fill(settings: &Settings, address: SocketAddr) -> Result<(), String> {
 
 /// While it fills the server may be asked for more than it holds, and say so.
 async fn until_taken(
+    address: SocketAddr,
     connection: &mut Connection,
     method: &str,
     path: &str,
@@ -107,7 +108,11 @@ async fn until_taken(
     loop {
         match connection.ask(method, path, body).await?.0 {
             201 | 204 => return Ok(()),
-            429 | 503 => tokio::time::sleep(AWAY).await,
+            429 | 503 => {
+                tokio::time::sleep(AWAY).await;
+                // Who is refused amid a large body is not read on from.
+                *connection = Connection::open(address).await?;
+            }
             other => {
                 let what = format!("{method} {path} is answered {other}");
                 return Err(std::io::Error::other(what));
