@@ -200,6 +200,34 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn slices_are_small_once_changes_come_faster_than_followers_are_woken() {
+        let run = async {
+            let stream = Rc::new(Stream::default());
+            for _ in 0..1000 {
+                spawn_local(Rc::clone(&stream).follow(3));
+            }
+            for _ in 0..50 {
+                yield_now().await;
+            }
+            stream.set(1, 1000);
+            yield_now().await;
+            stream.set(2, 1000);
+            for _ in 0..2 {
+                yield_now().await;
+            }
+            let mut before = stream.wakes.get();
+            for _ in 0..10 {
+                yield_now().await;
+                let now = stream.wakes.get();
+                assert!(now - before <= 2 * SMALL_SLICE, "{before} to {now}");
+                before = now;
+            }
+            assert!(before < 1000, "not all were woken meanwhile");
+        };
+        LocalSet::new().run_until(run).await;
+    }
+
+    #[tokio::test]
     async fn who_is_woken_late_is_told_once_of_all_that_came() {
         let run = async {
             let stream = Rc::new(Stream::default());

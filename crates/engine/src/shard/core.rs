@@ -92,10 +92,18 @@ pub(super) struct Flushing {
     pub(super) dirty: Dirty,
     pub(super) lsn: Lsn,
     pub(super) names: Vec<(StreamName, Option<StreamId>)>,
-    /// What is frozen so far; `None` once all is.
-    pub(super) freezing: Option<Freezing>,
-    /// What it made and is not let go of yet; `None` while it runs.
-    pub(super) landed: Option<std::vec::IntoIter<Extent>>,
+    pub(super) stage: Stage,
+}
+
+/// How far a flush is.
+#[derive(Debug)]
+pub(super) enum Stage {
+    /// Its streams are being frozen.
+    Freezing(Freezing),
+    /// It runs beside the shard.
+    Writing,
+    /// What it made, as far as memory is not let go of yet.
+    LettingGo(std::vec::IntoIter<Extent>),
 }
 
 /// A flush that is being frozen, in steps, in the order of the streams. All are frozen as they are at

@@ -18,7 +18,7 @@ use crate::{Durability, directory::Directory};
 
 use super::{
     Moves,
-    core::{Dirty, Flushing, Freezing, ShardCore},
+    core::{Dirty, Flushing, Freezing, ShardCore, Stage},
 };
 
 /// How many times the streams that start a flush a replay may gather: what came while a flush of so many
@@ -126,12 +126,11 @@ impl ShardCore {
             dirty,
             lsn: self.published,
             names,
-            freezing: Some(Freezing {
+            stage: Stage::Freezing(Freezing {
                 job,
                 after: None,
                 early: HashSet::default(),
             }),
-            landed: None,
         });
     }
 
@@ -139,7 +138,9 @@ impl ShardCore {
     /// time: appends and reads would wait for 100,000 of them.
     pub(crate) fn freeze_some(&mut self, streams_max: usize) -> Option<FlushStart> {
         let flushing = self.flushing.as_mut()?;
-        let freezing = flushing.freezing.as_mut()?;
+        let Stage::Freezing(freezing) = &mut flushing.stage else {
+            return None;
+        };
         let from = freezing.after.map_or(Bound::Unbounded, Bound::Excluded);
         let mut rest = flushing.dirty.streams.range((from, Bound::Unbounded));
         for stream in rest.by_ref().take(streams_max) {
@@ -154,7 +155,10 @@ impl ShardCore {
         if rest.next().is_some() {
             return None;
         }
-        let job = flushing.freezing.take()?.job;
+        let frozen = std::mem::replace(&mut flushing.stage, Stage::Writing);
+        let Stage::Freezing(Freezing { job, .. }) = frozen else {
+            return None;
+        };
         let unsynced = self.config.options.durability == Durability::Memory;
         let log = self.wal.as_ref().filter(|_| unsynced);
         Some(FlushStart {
@@ -176,7 +180,7 @@ impl ShardCore {
         let Some(flushing) = &mut self.flushing else {
             return;
         };
-        let Some(freezing) = &mut flushing.freezing else {
+        let Stage::Freezing(freezing) = &mut flushing.stage else {
             return;
         };
         let had_its_turn = freezing.after.is_some_and(|after| stream <= after);
@@ -191,7 +195,7 @@ impl ShardCore {
     /// Whether there is something to do for a flush between two turns.
     pub(crate) fn has_flush_work(&self) -> bool {
         let flushing = self.flushing.as_ref();
-        flushing.is_some_and(|flushing| flushing.freezing.is_some() || flushing.landed.is_some())
+        flushing.is_some_and(|flushing| !matches!(flushing.stage, Stage::Writing))
     }
 
     /// Whether a flush is under way.
@@ -204,7 +208,7 @@ impl ShardCore {
         match done.0 {
             Ok(flushed) => {
                 if let Some(flushing) = &mut self.flushing {
-                    flushing.landed = Some(flushed.extents.into_iter());
+                    flushing.stage = Stage::LettingGo(flushed.extents.into_iter());
                 }
             }
             Err(error) => self.flush_failed(error),
@@ -232,13 +236,12 @@ impl ShardCore {
     /// over. A few at a time: appends and reads of 100,000 streams would wait for all of them. Until
     /// then reads find the bytes in memory as before.
     pub(crate) fn let_go(&mut self, extents_max: usize) {
-        let landed = self
-            .flushing
-            .as_mut()
-            .and_then(|flushing| flushing.landed.as_mut());
-        let Some(landed) = landed else { return };
-        let some: Vec<Extent> = landed.take(extents_max).collect();
-        let is_last = landed.len() == 0;
+        let stage = self.flushing.as_mut().map(|flushing| &mut flushing.stage);
+        let Some(Stage::LettingGo(made)) = stage else {
+            return;
+        };
+        let some: Vec<Extent> = made.take(extents_max).collect();
+        let is_last = made.len() == 0;
         for extent in some {
             self.seal(extent);
         }

@@ -40,10 +40,6 @@ const DATA_ALONE: u64 = 0;
 pub(crate) type EventBody = Pulled<Events>;
 
 /// Where a follower is.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each says one thing of what was said"
-)]
 pub(crate) struct Events {
     app: Arc<App>,
     following: Following,
@@ -61,8 +57,6 @@ pub(crate) struct Events {
     /// Whether the last control event said that nothing is left.
     is_caught_up: bool,
     is_over: bool,
-    /// Whether the last event said all there was, so that there is nothing to read before a wait.
-    has_said_all: bool,
     /// When it was last sent something, by the stopwatch.
     spoke_at: Duration,
     /// Rings when it may be time for a sign of life. Set anew only when it rang: events cost nothing.
@@ -112,7 +106,6 @@ impl Events {
             has_spoken: false,
             is_caught_up: false,
             is_over: false,
-            has_said_all: false,
             spoke_at: now,
             alarm: None,
             until,
@@ -293,22 +286,20 @@ impl Events {
             return Some(control);
         }
         while !self.is_over && !self.is_time() {
-            if !std::mem::take(&mut self.has_said_all) {
-                match self.read().await {
-                    Ok(Some(event)) => {
-                        self.has_said_all = self.is_caught_up && !self.is_over;
-                        return Some(self.send(event));
-                    }
-                    Ok(None) => {}
-                    Err(refusal) => {
-                        // Asking again tells the reason.
-                        tracing::debug!(?refusal, "an event stream ends");
-                        return None;
-                    }
-                }
-            }
-            if let Some(sign_of_life) = self.wait().await? {
+            // Who was told all there was has nothing to read before there is more.
+            if self.is_caught_up
+                && let Some(sign_of_life) = self.wait().await?
+            {
                 return Some(sign_of_life);
+            }
+            match self.read().await {
+                Ok(Some(event)) => return Some(self.send(event)),
+                Ok(None) => {}
+                Err(refusal) => {
+                    // Asking again tells the reason.
+                    tracing::debug!(?refusal, "an event stream ends");
+                    return None;
+                }
             }
         }
         None

@@ -1,7 +1,7 @@
 //! PUT: create a stream, or find it as it was asked for (PROTOCOL 4.2, 5.1).
 
 use bytes::Bytes;
-use http::{header, request::Parts, uri::Authority};
+use http::{HeaderValue, header, request::Parts, uri::Authority};
 use http_body::Body;
 use millrace_core::{ContentType, CreateSpec, StreamName};
 use millrace_engine::{Engine, NewStream};
@@ -82,11 +82,9 @@ async fn source_content_type(engine: &Engine, spec: &CreateSpec) -> Option<Conte
 /// What stands before the path in `Location`: as configured, else as the client addressed the
 /// server; nothing when neither is known, so that the path stands alone.
 fn origin(app: &App, head: &Parts) -> String {
-    let host = || Some(head.headers.get(header::HOST)?.as_bytes());
-    match head.uri.authority() {
-        Some(authority) => origin_at(app, Some(authority.as_str().as_bytes())),
-        None => origin_at(app, host()),
-    }
+    let of_uri = head.uri.authority().map(|host| host.as_str().as_bytes());
+    let of_header = || head.headers.get(header::HOST).map(HeaderValue::as_bytes);
+    origin_at(app, of_uri.or_else(of_header))
 }
 
 /// The same for who was addressed as `host`; one that is no authority is not repeated.

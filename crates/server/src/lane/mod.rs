@@ -25,10 +25,10 @@ mod line;
 mod read;
 mod reply;
 
-use std::{pin::pin, rc::Rc, sync::Arc};
+use std::{pin::pin, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Method, Request};
+use http::{Method, Request, StatusCode};
 use http_body_util::Full;
 use millrace_core::StreamName;
 use millrace_wire::{HttpFault, Problem, path};
@@ -169,15 +169,11 @@ impl Lane {
             Ok((outcome, brought_bytes)) => {
                 let id = self.app.new_request_id();
                 let out = line.output_mut();
-                self.writer.append(&outcome, brought_bytes, &id, out);
-                let took = self.app.env.clock.mono().saturating_sub(begun);
-                self.router.metrics().appended(took);
+                let status = self.writer.append(&outcome, brought_bytes, &id, out);
+                self.count(&Method::POST, status, Timed::Append, begun);
                 line.flush_if_large().await
             }
-            Err(problem) => {
-                let answer = self.refused(&Method::POST, &name, &problem);
-                self.send(answer, false, line).await
-            }
+            Err(problem) => self.refuse(&Method::POST, &name, &problem, line).await,
         }
     }
 
@@ -196,24 +192,36 @@ impl Lane {
                 let origin = origin_at(&self.app, host.as_deref());
                 let out = line.output_mut();
                 let status = self.writer.create(&outcome, &origin, &name, &id, out);
-                self.router.metrics().answered(Answered {
-                    method: &Method::PUT,
-                    status,
-                    timed: Timed::Nothing,
-                    took: self.app.env.clock.mono().saturating_sub(begun),
-                });
+                self.count(&Method::PUT, status, Timed::Nothing, begun);
                 line.flush_if_large().await
             }
-            Err(problem) => {
-                let answer = self.refused(&Method::PUT, &name, &problem);
-                self.send(answer, false, line).await
-            }
+            Err(problem) => self.refuse(&Method::PUT, &name, &problem, line).await,
         }
     }
 
-    /// The answer to a request that was refused before the router saw it.
-    fn refused(&self, method: &Method, name: &StreamName, problem: &Problem) -> Answer {
-        router::refused(&self.router, method, &path::location(name), problem)
+    /// Answers a request that was refused before the router saw it.
+    async fn refuse<C>(
+        &self,
+        method: &Method,
+        name: &StreamName,
+        problem: &Problem,
+        line: &mut Line<C>,
+    ) -> Next
+    where
+        C: AsyncRead + AsyncWrite + Unpin,
+    {
+        let answer = router::refused(&self.router, method, &path::location(name), problem);
+        self.send(answer, method == Method::HEAD, line).await
+    }
+
+    /// A request that began then was answered without the router.
+    fn count(&self, method: &Method, status: StatusCode, timed: Timed, begun: Duration) {
+        self.router.metrics().answered(Answered {
+            method,
+            status,
+            timed,
+            took: self.app.env.clock.mono().saturating_sub(begun),
+        });
     }
 
     /// Answers by the router, as hyper would have it answered.
@@ -221,6 +229,10 @@ impl Lane {
     where
         C: AsyncRead + AsyncWrite + Unpin,
     {
+        // It may wait, for others or for a turn: what was asked before is not kept back by that.
+        if line.flush().await == Next::End {
+            return Next::End;
+        }
         let is_head = request.method() == Method::HEAD;
         // Boxed: what a request needs on its way is much, and a connection is mostly idle.
         let answer = Box::pin(router::answer(&self.router, request)).await;

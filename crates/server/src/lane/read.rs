@@ -5,7 +5,7 @@
 
 use std::pin::pin;
 
-use http::{HeaderMap, Method, StatusCode, Version};
+use http::{HeaderMap, Method, Version};
 use millrace_wire::{Live, Problem};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -20,7 +20,7 @@ use crate::{
         self,
         read::{Asked, ReadAnswer, Told},
     },
-    metrics::{Answered, Timed, Watch},
+    metrics::{Timed, Watch},
     router::{self, unwinding},
 };
 
@@ -39,14 +39,7 @@ impl Lane {
         let watch = Watch::new(self.router.metrics());
         let done = pin!(self.read_answer(&watch, &read));
         let done = unwinding(done).await;
-        let answered = |status: StatusCode| {
-            watch.core.answered(Answered {
-                method: &Method::GET,
-                status,
-                timed: watch.timed.get(),
-                took: self.app.env.clock.mono().saturating_sub(begun),
-            });
-        };
+        let answered = |status| self.count(&Method::GET, status, watch.timed.get(), begun);
         match flat(done) {
             Ok(ReadAnswer::Told(Told { facts, body })) => {
                 let id = self.app.new_request_id();
@@ -61,10 +54,7 @@ impl Lane {
                 answered(answer.status());
                 self.send(answer, false, line).await
             }
-            Err(problem) => {
-                let answer = self.refused(&Method::GET, &read.name, &problem);
-                self.send(answer, false, line).await
-            }
+            Err(problem) => self.refuse(&Method::GET, &read.name, &problem, line).await,
         }
     }
 
@@ -91,18 +81,10 @@ impl Lane {
             Ok(facts) => {
                 let id = self.app.new_request_id();
                 let status = self.writer.stream_head(&facts, &id, line.output_mut());
-                self.router.metrics().answered(Answered {
-                    method: &Method::HEAD,
-                    status,
-                    timed: Timed::Nothing,
-                    took: self.app.env.clock.mono().saturating_sub(begun),
-                });
+                self.count(&Method::HEAD, status, Timed::Nothing, begun);
                 line.flush_if_large().await
             }
-            Err(problem) => {
-                let answer = self.refused(&Method::HEAD, &head.name, &problem);
-                self.send(answer, true, line).await
-            }
+            Err(problem) => self.refuse(&Method::HEAD, &head.name, &problem, line).await,
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! What all answers have in common is written once a core; the date once a second.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, io::Write as _};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, response::Parts};
 use millrace_core::{StreamName, stream::Outcome};
@@ -52,11 +52,18 @@ impl Writer {
     }
 
     /// Writes the answer to an append that was carried out.
-    pub(super) fn append(&self, outcome: &Outcome, brought: bool, id: &[u8], out: &mut Vec<u8>) {
-        let line = Line::begin(out, StatusCode::NO_CONTENT);
+    pub(super) fn append(
+        &self,
+        outcome: &Outcome,
+        brought: bool,
+        id: &[u8],
+        out: &mut Vec<u8>,
+    ) -> StatusCode {
+        let line = StatusLine::begin(out, StatusCode::NO_CONTENT);
         let status = outcome::post_with(outcome, brought, |name, value| put(out, &name, value));
         line.correct(out, status);
         self.end_with(status, 0, id, out);
+        status
     }
 
     /// Writes the answer to a creation that was carried out.
@@ -68,7 +75,7 @@ impl Writer {
         id: &[u8],
         out: &mut Vec<u8>,
     ) -> StatusCode {
-        let line = Line::begin(out, StatusCode::CREATED);
+        let line = StatusLine::begin(out, StatusCode::CREATED);
         let status = outcome::put_with(outcome, origin, name, |name, value| put(out, &name, value));
         line.correct(out, status);
         self.end_with(status, 0, id, out);
@@ -83,7 +90,7 @@ impl Writer {
         id: &[u8],
         out: &mut Vec<u8>,
     ) -> StatusCode {
-        let line = Line::begin(out, StatusCode::OK);
+        let line = StatusLine::begin(out, StatusCode::OK);
         let status = outcome::read_with(facts, |name, value| put(out, &name, value));
         line.correct(out, status);
         self.end_with(status, bytes, id, out);
@@ -108,11 +115,7 @@ impl Writer {
     fn end_with(&self, status: StatusCode, body_bytes: u64, id: &[u8], out: &mut Vec<u8>) {
         self.common(id, out);
         if !is_bodiless(status) {
-            put(
-                out,
-                &header::CONTENT_LENGTH,
-                digits(body_bytes, &mut [0; 20]),
-            );
+            content_length(out, body_bytes);
         }
         self.end(out);
     }
@@ -138,7 +141,7 @@ impl Writer {
         match body_bytes {
             // HEAD without a body to speak of says nothing of its length.
             Some(bytes) if !is_bodiless(head.status) && (!is_head || bytes > 0) => {
-                put(out, &header::CONTENT_LENGTH, digits(bytes, &mut [0; 20]));
+                content_length(out, bytes);
             }
             Some(_) => {}
             None => put(out, &header::TRANSFER_ENCODING, b"chunked"),
@@ -161,13 +164,13 @@ impl Writer {
 }
 
 /// A first line whose status is known for sure when the headers are written.
-struct Line {
+struct StatusLine {
     at: usize,
     len: usize,
     status: StatusCode,
 }
 
-impl Line {
+impl StatusLine {
     /// Writes the line of the status that most have.
     fn begin(out: &mut Vec<u8>, status: StatusCode) -> Self {
         let at = out.len();
@@ -189,19 +192,6 @@ fn is_bodiless(status: StatusCode) -> bool {
     matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
-/// `number` in decimal.
-fn digits(mut number: u64, digits: &mut [u8; 20]) -> &[u8] {
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            return &digits[at..];
-        }
-    }
-}
-
 fn status_line(out: &mut Vec<u8>, status: StatusCode) {
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(status.as_str().as_bytes());
@@ -209,6 +199,10 @@ fn status_line(out: &mut Vec<u8>, status: StatusCode) {
     let reason = status.canonical_reason().unwrap_or("Unknown");
     out.extend_from_slice(reason.as_bytes());
     out.extend_from_slice(b"\r\n");
+}
+
+fn content_length(out: &mut Vec<u8>, bytes: u64) {
+    write!(out, "content-length: {bytes}\r\n").expect("memory takes all");
 }
 
 fn put(out: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {

@@ -104,16 +104,6 @@ impl CoreMetrics {
         }
     }
 
-    /// An append was answered with success.
-    pub(crate) fn appended(&self, took: Duration) {
-        self.answered(Answered {
-            method: &Method::POST,
-            status: StatusCode::NO_CONTENT,
-            timed: Timed::Append,
-            took,
-        });
-    }
-
     /// A request was answered with this problem.
     pub(crate) fn refused(&self, code: Code) {
         self.problems[code as usize].increment();

@@ -39,6 +39,30 @@ async fn a_follower_gets_what_is_there_then_what_comes_then_the_end() {
     assert_eq!(follower.event().await, None);
 }
 
+/// Events are shared between followers, but never with who was told another cursor.
+#[tokio::test]
+async fn followers_at_one_place_are_each_told_their_own_cursor() {
+    let server = TestServer::start().await;
+    server.create("a", TEXT, "").await;
+    let cursor = |control: serde_json::Value| -> u64 {
+        let text = control["streamCursor"].as_str().unwrap();
+        text.parse().unwrap()
+    };
+    let mut first = server.follow("a", "now").await;
+    let now = cursor(first.control().await);
+    let ahead = format!("{}?offset=now&live=sse&cursor={}", path("a"), now + 1000);
+    let mut second = server.follow_with(&ahead, &[]).await;
+    let told = cursor(second.control().await);
+    assert!(told > now + 1000);
+    for text in ["x", "y"] {
+        server.append("a", TEXT, text).await;
+        assert_eq!(first.data().await, text);
+        assert_eq!(second.data().await, text);
+        assert!(cursor(first.control().await) < told);
+        assert_eq!(cursor(second.control().await), told);
+    }
+}
+
 #[tokio::test]
 async fn at_the_tail_the_first_event_comes_at_once() {
     let server = TestServer::start().await;

@@ -126,7 +126,7 @@ impl Wal {
 
     /// How many segments `flushed` gives back, where there is plenty of space; else none.
     fn spares_worth_keeping(&self, flushed: Lsn) -> usize {
-        let is_done = |segment: &&Closed| segment.next.get() <= flushed.get().saturating_add(1);
+        let is_done = |segment: &&Closed| is_flushed(segment, flushed);
         let used = self.closed.iter().take_while(is_done).count();
         let bytes = self.options.segment_bytes.saturating_mul(used as u64);
         let is_roomy = |available: u64| available / SPARE_ROOM >= bytes;
@@ -151,7 +151,7 @@ impl Wal {
     fn recyclable(&self, flushed: Lsn) -> Option<Closed> {
         let spared = usize::from(self.active.is_none() || self.note.is_some());
         let oldest = self.closed.front().filter(|_| self.closed.len() > spared)?;
-        (oldest.next.get() <= flushed.get().saturating_add(1)).then_some(*oldest)
+        is_flushed(oldest, flushed).then_some(*oldest)
     }
 
     fn retire(&mut self, segment: Closed, reuse: bool) -> Result<Option<Spare>, StoreError> {
@@ -315,4 +315,9 @@ impl Wal {
             failure
         })
     }
+}
+
+/// Whether the catalog has all frames of `segment`.
+fn is_flushed(segment: &Closed, flushed: Lsn) -> bool {
+    segment.next.get() <= flushed.get().saturating_add(1)
 }

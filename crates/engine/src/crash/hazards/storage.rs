@@ -1,9 +1,12 @@
 //! The log, the disk and recovery.
 
+use std::path::Path;
+
 use millrace_core::{
     ContentType, CreateSpec, Created, Event, Payload, StreamId, Timestamp, slot::next_generation,
     stream::GenerationStart,
 };
+use millrace_env::Disk as _;
 use millrace_store::StoreError;
 
 use super::*;
@@ -322,5 +325,23 @@ fn turns_reads_and_a_crash_between_the_steps_in_which_a_flush_is_let_go_of() {
         bench.at().flush().expect("there is space");
         bench.at().flush().expect("the last one is over");
         assert_eq!(read(&mut bench), before, "after {steps} and flushes");
+    }
+}
+
+#[test]
+fn a_replay_flushes_when_memory_asks_for_it_and_not_before() {
+    // Many more streams than start a flush, and more than a replay may gather.
+    for (streams, flushes) in [(10, false), (40, true)] {
+        let mut options = small_options(1);
+        options.flush_streams = 4;
+        let mut bench = Bench::with(2000 + streams, options);
+        for n in 0..streams {
+            bench.create(&format!("{n}"), b"0123");
+        }
+        bench.crash();
+        let segments = bench.disk.list(Path::new("segments"));
+        let has_segments = segments.is_ok_and(|names| !names.is_empty());
+        assert_eq!(has_segments, flushes, "after {streams} streams");
+        assert_eq!(bench.bytes("7").as_deref(), Some(&b"0123"[..]));
     }
 }
