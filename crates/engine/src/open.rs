@@ -20,7 +20,9 @@ use crate::{
     engine::{Engine, ShardHandle, Shared},
     metrics::StoreMetrics,
     options::{Durability, Options},
-    shard::{CoreOptions, FlushDone, INBOX_MAX, Peer, ShardCore, keep_reserve, task::Shard},
+    shard::{
+        CoreOptions, FlushDone, Gathered, INBOX_MAX, Peer, ShardCore, keep_reserve, task::Shard,
+    },
     status::ShardStatus,
 };
 
@@ -254,6 +256,7 @@ fn replay(
 ) -> Result<(), StoreError> {
     core.start_at(flushed);
     let options = base.wal_options();
+    let mut gathered = Gathered::default();
     let (wal, recovery) = Wal::open(
         &base.env,
         log,
@@ -261,15 +264,30 @@ fn replay(
         flushed,
         options,
         &mut |lsn, events| {
-            core.replay(lsn, events)?;
-            if core.must_flush_amid_replay() {
-                flush_now(base, core)?;
+            gathered.push(core, lsn, events);
+            if gathered.is_full() {
+                replay_gathered(base, core, &mut gathered)?;
             }
             Ok(())
         },
     )?;
+    replay_gathered(base, core, &mut gathered)?;
     tracing::info!(shard = %core.config.shard, frames = recovery.frames, torn_bytes = recovery.torn_bytes, "log recovered");
     core.wal = Some(wal);
+    Ok(())
+}
+
+fn replay_gathered(
+    base: &Base,
+    core: &mut ShardCore,
+    gathered: &mut Gathered,
+) -> Result<(), StoreError> {
+    for (lsn, events) in gathered.take(core)? {
+        core.replay(lsn, events)?;
+        if core.must_flush_amid_replay() {
+            flush_now(base, core)?;
+        }
+    }
     Ok(())
 }
 

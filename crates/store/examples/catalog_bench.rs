@@ -133,7 +133,7 @@ impl Bench {
         let (found, took) = self.timed(|| {
             let mut found = 0;
             for name in &names {
-                found += u32::from(catalog.stream_by_name(name)?.is_some());
+                found += u32::from(catalog.row_by_name(name)?.is_some());
             }
             Ok::<_, StoreError>(found)
         });

@@ -25,7 +25,7 @@ pub mod segment;
 mod testkit;
 pub mod wal;
 
-pub use catalog::{Catalog, Commit, Committed, Manifest, Replaced, SegmentRow};
+pub use catalog::{Catalog, Commit, Committed, Manifest, Replaced, SegmentRow, StreamRow};
 pub use compact::{CompactOptions, Compacted, compact};
 pub use error::StoreError;
 pub use flush::{FlushJob, FlushOptions, Flushed, FrozenStream};

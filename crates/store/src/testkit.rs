@@ -309,7 +309,7 @@ impl Store {
             let id = model.state.id;
             assert_eq!(catalog.stream(id).unwrap().as_ref(), Some(&model.state));
             let name = model.state.config.name.as_str();
-            assert_eq!(catalog.stream_by_name(name).unwrap().unwrap().id, id);
+            assert_eq!(catalog.row_by_name(name).unwrap().unwrap().state.id, id);
             assert!(model.pending.is_empty(), "asserted after a flush");
             let extents = catalog.extents(id).unwrap();
             assert_eq!(self.read_all(&extents), model.bytes, "bytes of {name}");

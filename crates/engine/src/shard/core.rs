@@ -13,7 +13,7 @@ use millrace_core::{
     stream::ProducerState,
 };
 use millrace_env::Env;
-use millrace_store::{Catalog, Extent, FlushJob, LogId, StoreError, Wal};
+use millrace_store::{Catalog, Extent, FlushJob, LogId, StoreError, StreamRow, Wal};
 
 use super::{LoadKey, Reply};
 use crate::{
@@ -216,43 +216,45 @@ impl ShardCore {
         if self.directory.is_unflushed(name.as_str()) {
             return Ok(None);
         }
-        let Some(state) = self.catalog.stream_by_name(name.as_str())? else {
-            return Ok(None);
-        };
-        self.bring_in(state).map(Some)
+        let row = self.catalog.row_by_name(name.as_str())?;
+        Ok(row.map(|row| self.bring_in(row)))
     }
 
     pub(super) fn find_id(&mut self, stream: StreamId) -> Result<Option<Arc<Live>>, StoreError> {
         if let Some(live) = self.directory.by_id(stream) {
             return Ok(Some(live));
         }
-        let gone = |dirty: &Dirty| dirty.removed.contains(&stream);
-        if gone(&self.dirty)
-            || self
-                .flushing
-                .as_ref()
-                .is_some_and(|flushing| gone(&flushing.dirty))
-        {
+        if self.is_removed(stream) {
             return Ok(None);
         }
-        let Some(state) = self.catalog.stream(stream)? else {
-            return Ok(None);
-        };
-        self.bring_in(state).map(Some)
+        let row = self.catalog.rows(&[stream])?.pop();
+        Ok(row.map(|row| self.bring_in(row)))
     }
 
-    fn bring_in(
-        &mut self,
-        state: millrace_core::stream::StreamState,
-    ) -> Result<Arc<Live>, StoreError> {
-        let extents = self.catalog.extents(state.id)?;
+    /// Brings in, with one look at the catalog, those of `streams` that it has.
+    pub(super) fn bring_in_all(&mut self, streams: &[StreamId]) -> Result<(), StoreError> {
+        for row in self.catalog.rows(streams)? {
+            self.bring_in(row);
+        }
+        Ok(())
+    }
+
+    /// Whether a stream is gone, whatever the catalog still says.
+    pub(super) fn is_removed(&self, stream: StreamId) -> bool {
+        let flushing = self.flushing.as_ref().map(|flushing| &flushing.dirty);
+        let mut dirty = std::iter::once(&self.dirty).chain(flushing);
+        dirty.any(|dirty| dirty.removed.contains(&stream))
+    }
+
+    fn bring_in(&mut self, row: StreamRow) -> Arc<Live> {
+        let StreamRow { state, extents } = row;
         let name = state.config.name.clone();
         let deadline = state.deadline;
         let live = Arc::new(Live::new(state, extents, self.config.booted_at));
         self.directory.add_loaded(name, Arc::clone(&live));
         self.arm(live.id, deadline);
         self.clean_queue.push_back((self.now(), live.id));
-        Ok(live)
+        live
     }
 
     /// Makes sure that a stream which can expire is looked at in time.

@@ -3,7 +3,7 @@
 //! [`core::ShardCore`] is synchronous and does no waiting, so that a simulation can drive it I/O by
 //! I/O; [`task`] is the loop around it that waits for commands. A turn takes all that waits, judges
 //! it (`turn.rs`) against what is published plus the turn's own [`overlay`], writes one frame, syncs
-//! once, publishes (`publish.rs`) and replies. `flush.rs` moves what gathers into segments and the
+//! once, publishes (`publish.rs`) and replies; at a start `replay.rs` publishes what the log holds. `flush.rs` moves what gathers into segments and the
 //! catalog, `sweep.rs` ends and evicts what is idle.
 //!
 //! INVARIANT: state changes only in `publish.rs`, only from events that are durable.
@@ -12,6 +12,7 @@ pub(crate) mod core;
 mod flush;
 mod overlay;
 mod publish;
+mod replay;
 mod sweep;
 mod sync_pace;
 pub(crate) mod task;
@@ -27,6 +28,7 @@ use tokio::sync::oneshot;
 pub(crate) use self::{
     core::{CoreOptions, ShardCore},
     flush::{FlushDone, FlushStart, keep_reserve},
+    replay::Gathered,
     turn::Turn,
 };
 use crate::{budget::Permit, live::Live};

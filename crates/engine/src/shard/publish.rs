@@ -6,8 +6,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
-use millrace_core::{Event, Lsn, Payload, StreamId, StreamPos, Timestamp, stream::StreamState};
-use millrace_store::{Frame, StoreError};
+use millrace_core::{Event, Payload, StreamId, StreamPos, Timestamp, stream::StreamState};
+use millrace_store::Frame;
 
 use super::{
     core::{ProducerTable, ShardCore},
@@ -20,7 +20,7 @@ use crate::live::Live;
 const APPEND_OVERHEAD_BYTES: u64 = 96;
 
 /// New bytes of a stream, in order.
-type NewBytes = BTreeMap<StreamId, Vec<(StreamPos, Payload, Timestamp)>>;
+pub(super) type NewBytes = BTreeMap<StreamId, Vec<(StreamPos, Payload, Timestamp)>>;
 
 impl ShardCore {
     /// Publishes a turn whose frame is durable.
@@ -33,47 +33,7 @@ impl ShardCore {
         self.published = frame.lsn;
     }
 
-    /// Publishes a frame read back from the log. Refuses what does not follow from the state, which
-    /// no log of this program holds.
-    pub(crate) fn replay(&mut self, lsn: Lsn, events: Vec<Event>) -> Result<(), StoreError> {
-        let mut overlay = Overlay::new();
-        for event in events {
-            let stream = event.stream();
-            let before = match overlay.streams.get(&stream) {
-                Some(state) => state.clone(),
-                // Its creation, then: a look-up would read a cold page to find nothing.
-                None if self.is_unheard_of(stream) => None,
-                None => self.find_id(stream)?.map(|live| live.view().state.clone()),
-            };
-            if let Event::Created(created) = &event {
-                let own = created.generations.last().map(|start| start.generation);
-                self.saw_generation(stream.slot(), own.unwrap_or_default());
-            }
-            if let Event::GenerationRaised { generation, .. } = &event {
-                self.saw_generation(stream.slot(), *generation);
-            }
-            if let Some(what) = contradiction(before.as_ref(), &event) {
-                return Err(StoreError::Corrupt {
-                    what: format!("frame {lsn} of the log {what}"),
-                });
-            }
-            overlay.push(before, event);
-        }
-        let events = overlay.events.clone();
-        let payloads = events.iter().map(|event| {
-            let bytes = event
-                .payload()
-                .map(|payload| payload.bytes().clone())
-                .unwrap_or_default();
-            (event, self.budget.hold(bytes))
-        });
-        let bytes = new_bytes(payloads);
-        self.publish(overlay, bytes);
-        self.published = lsn;
-        Ok(())
-    }
-
-    fn publish(&mut self, overlay: Overlay, mut bytes: NewBytes) -> Vec<Arc<Live>> {
+    pub(super) fn publish(&mut self, overlay: Overlay, mut bytes: NewBytes) -> Vec<Arc<Live>> {
         let now = self.now();
         let Overlay {
             streams, producers, ..
@@ -160,7 +120,7 @@ impl ShardCore {
 }
 
 /// The bytes that events bring, by stream, as slices of the memory that stays.
-fn new_bytes<'a>(events: impl Iterator<Item = (&'a Event, Bytes)>) -> NewBytes {
+pub(super) fn new_bytes<'a>(events: impl Iterator<Item = (&'a Event, Bytes)>) -> NewBytes {
     let mut bytes = NewBytes::new();
     for (event, slice) in events {
         let (stream, from, payload, at) = match event {
@@ -184,19 +144,4 @@ fn new_bytes<'a>(events: impl Iterator<Item = (&'a Event, Bytes)>) -> NewBytes {
         }
     }
     bytes
-}
-
-/// What is wrong with an event after this state, if anything.
-fn contradiction(before: Option<&StreamState>, event: &Event) -> Option<String> {
-    let stream = event.stream();
-    match (before, event) {
-        (None, Event::Created(_)) => None,
-        (Some(_), Event::Created(_)) => Some(format!("creates stream {stream} a second time")),
-        (None, _) => Some(format!("speaks of stream {stream}, which does not exist")),
-        (Some(state), Event::Appended(appended)) if appended.from != state.tail => Some(format!(
-            "appends to stream {stream} at {}, whose tail is {}",
-            appended.from, state.tail
-        )),
-        _ => None,
-    }
 }

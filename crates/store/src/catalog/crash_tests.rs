@@ -89,7 +89,10 @@ fn step(before: &[StreamState], round: u64, rng: &Rng) -> Step {
 fn content(catalog: &Catalog) -> Vec<StreamState> {
     let streams = catalog.streams(None, usize::MAX).unwrap();
     for state in &streams {
-        let named = catalog.stream_by_name(state.config.name.as_str()).unwrap();
+        let named = catalog
+            .row_by_name(state.config.name.as_str())
+            .unwrap()
+            .map(|row| row.state);
         assert_eq!(named.as_ref(), Some(state));
     }
     let names = catalog.names("", None, usize::MAX).unwrap();

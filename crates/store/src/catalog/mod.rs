@@ -50,7 +50,7 @@ use redb::{Database, ReadTransaction, ReadableDatabase};
 
 pub use commit::{Commit, Committed, Replaced};
 pub use manifest::Manifest;
-pub use reads::SegmentRow;
+pub use reads::{SegmentRow, StreamRow};
 
 use self::{
     fault::Fault,

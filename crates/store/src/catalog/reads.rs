@@ -7,7 +7,7 @@ use millrace_core::{
     slot::SLOTS,
     stream::{ProducerState, StreamState},
 };
-use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata};
 
 use super::{
     Catalog, Manifest,
@@ -38,6 +38,15 @@ pub struct SegmentRow {
     pub total: u64,
 }
 
+/// A stream as the catalog has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StreamRow {
+    /// What it is.
+    pub state: StreamState,
+    /// Where its bytes are, in order: contiguous, from its own first position on.
+    pub extents: Vec<Extent>,
+}
+
 impl Catalog {
     /// The head of the data directory; `None` before the first one was committed.
     pub fn manifest(&self) -> Result<Option<Manifest>, StoreError> {
@@ -59,29 +68,47 @@ impl Catalog {
     }
 
     /// The stream of a name; a soft-deleted one too.
-    pub fn stream_by_name(&self, name: &str) -> Result<Option<StreamState>, StoreError> {
+    pub fn row_by_name(&self, name: &str) -> Result<Option<StreamRow>, StoreError> {
         self.read(|tx| {
             let id = tx.open_table(NAMES)?.get(name.as_bytes())?;
             let Some(id) = id.map(|value| StreamId::from_raw(value.value())) else {
                 return Ok(None);
             };
-            let state = state_of(tx, id)?;
-            state.map(Some).ok_or_else(|| {
+            let state = state_in(&tx.open_table(STREAMS)?, id)?.ok_or_else(|| {
                 let what =
                     format!("the catalog names stream {id} ({name}), which it does not have");
-                StoreError::corrupt(what).into()
-            })
+                StoreError::corrupt(what)
+            })?;
+            let extents = extents_in(&tx.open_table(EXTENTS)?, id)?;
+            Ok(Some(StreamRow { state, extents }))
         })
     }
 
     /// A stream; a soft-deleted one too.
     pub fn stream(&self, id: StreamId) -> Result<Option<StreamState>, StoreError> {
-        self.read(|tx| state_of(tx, id))
+        self.read(|tx| state_in(&tx.open_table(STREAMS)?, id))
     }
 
     /// A stream's extents in order: contiguous, from its own first position on.
     pub fn extents(&self, stream: StreamId) -> Result<Vec<Extent>, StoreError> {
-        self.read(|tx| extents_of(tx, stream))
+        self.read(|tx| extents_in(&tx.open_table(EXTENTS)?, stream))
+    }
+
+    /// Those of `ids` that there are, in the order of `ids`: cheaper than one after the other, most
+    /// of all when they are sorted.
+    pub fn rows(&self, ids: &[StreamId]) -> Result<Vec<StreamRow>, StoreError> {
+        self.read(|tx| {
+            let streams = tx.open_table(STREAMS)?;
+            let extents = tx.open_table(EXTENTS)?;
+            let mut found = Vec::with_capacity(ids.len());
+            for &id in ids {
+                if let Some(state) = state_in(&streams, id)? {
+                    let extents = extents_in(&extents, id)?;
+                    found.push(StreamRow { state, extents });
+                }
+            }
+            Ok(found)
+        })
     }
 
     /// What a stream remembers of a producer.
@@ -289,8 +316,10 @@ impl Catalog {
     }
 }
 
-fn state_of(tx: &ReadTransaction, id: StreamId) -> Result<Option<StreamState>, Fault> {
-    let table = tx.open_table(STREAMS)?;
+type Streams = ReadOnlyTable<u64, &'static [u8]>;
+type Extents = ReadOnlyTable<(u64, u64), &'static [u8]>;
+
+fn state_in(table: &Streams, id: StreamId) -> Result<Option<StreamState>, Fault> {
     let Some(value) = table.get(id.get())? else {
         return Ok(None);
     };
@@ -300,8 +329,7 @@ fn state_of(tx: &ReadTransaction, id: StreamId) -> Result<Option<StreamState>, F
     ))
 }
 
-pub(crate) fn extents_of(tx: &ReadTransaction, id: StreamId) -> Result<Vec<Extent>, Fault> {
-    let table = tx.open_table(EXTENTS)?;
+pub(crate) fn extents_in(table: &Extents, id: StreamId) -> Result<Vec<Extent>, Fault> {
     let mut extents: Vec<Extent> = Vec::new();
     for entry in table.range((id.get(), 0)..=(id.get(), u64::MAX))? {
         let (key, value) = entry?;
