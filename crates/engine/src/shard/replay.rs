@@ -91,7 +91,7 @@ impl ShardCore {
             }
             overlay.push(before, event);
         }
-        let events = overlay.events.clone();
+        let events = std::mem::take(&mut overlay.events);
         let payloads = events.iter().map(|event| {
             let bytes = event
                 .payload()
