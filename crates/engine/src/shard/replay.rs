@@ -11,8 +11,9 @@ use millrace_store::StoreError;
 
 use super::{core::ShardCore, overlay::Overlay, publish::new_bytes};
 
-/// So many rows are looked up at once. BOUND: a few hundred bytes of memory each.
-const ROWS: usize = 32 * 1024;
+/// So many rows are looked up at once. BOUND: a few hundred bytes of memory each. Few under test, so
+/// that simulated starts look more than once.
+const ROWS: usize = if cfg!(test) { 4 } else { 32 * 1024 };
 /// So many bytes of events gather at most. BOUND: they are in memory again once they are replayed,
 /// and counted there.
 const GATHERED_BYTES: u64 = 16 << 20;
