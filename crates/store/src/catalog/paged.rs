@@ -11,7 +11,7 @@ use std::{
     ops::Range,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -27,6 +27,11 @@ use crate::StoreError;
 
 /// `redb`'s page, and the page of checksums.
 pub(crate) const PAGE_BYTES: u64 = 4096;
+/// A commit syncs after so many bytes of pages (decision 27): what waits for its own sync meanwhile,
+/// an append, waits for a few hundred pages and not for all that a commit changes. Pages that no
+/// commit names yet may be durable or not, so it changes nothing else.
+const SYNC_BYTES: u64 = 256 << 10;
+
 /// What failed in the file below `redb`, as far as it matters for going on.
 #[derive(Clone, Debug)]
 pub(crate) enum FileFault {
@@ -53,6 +58,8 @@ struct Inner {
     checksums: Mutex<Checksums>,
     /// Page 0; held across its writes.
     header: Mutex<Header>,
+    /// How many bytes of pages were written since the last sync.
+    unsynced: AtomicU64,
     /// The first failure.
     fault: Mutex<Option<FileFault>>,
     /// Set when the catalog gave this handle up: a late user must not write beside its successor.
@@ -89,6 +96,7 @@ impl PagedFile {
                 file,
                 checksums: Mutex::new(checksums),
                 header: Mutex::new(header),
+                unsynced: AtomicU64::new(0),
                 fault: Mutex::default(),
                 abandoned: AtomicBool::new(false),
             }),
@@ -197,6 +205,11 @@ impl PagedFile {
         Ok(())
     }
 
+    fn sync(&self) -> io::Result<()> {
+        self.inner.unsynced.store(0, Ordering::Relaxed);
+        self.noting_writes("sync", self.inner.file.sync())
+    }
+
     fn write_header(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut header = lock(&self.inner.header);
         let copies = header.put(size(offset), data)?;
@@ -238,7 +251,7 @@ impl StorageBackend for PagedFile {
         self.live()?;
         let checksums = lock(&self.inner.checksums).write(&*self.inner.file);
         self.noting_writes("write", checksums)?;
-        self.noting_writes("sync", self.inner.file.sync())
+        self.sync()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
@@ -248,7 +261,13 @@ impl StorageBackend for PagedFile {
         } else {
             page_at(offset, data.len()).and_then(|page| self.write_pages(page, data))
         };
-        self.noting_writes("write", result)
+        self.noting_writes("write", result)?;
+        let len = data.len() as u64;
+        let unsynced = self.inner.unsynced.fetch_add(len, Ordering::Relaxed) + len;
+        if unsynced >= SYNC_BYTES {
+            self.sync()?;
+        }
+        Ok(())
     }
 }
 
