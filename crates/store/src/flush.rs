@@ -70,7 +70,7 @@ impl Default for FlushOptions {
         Self {
             own_segment_bytes: 1 << 20,
             pack_bytes: 64 << 20,
-            sync_bytes: 1 << 20,
+            sync_bytes: 4 << 20,
         }
     }
 }
