@@ -9,9 +9,7 @@ use super::{Report, catalog::Extents, files};
 use crate::{
     StoreError,
     catalog::{Catalog, SegmentRow},
-    segment::{
-        Extent, SEGMENTS_DIR, file::SegmentFile, id_in_name, segment_name, walk::IndexWalk,
-    },
+    segment::{Extent, SEGMENTS_DIR, file::SegmentFile, id_in_name, segment_name, walk::IndexWalk},
 };
 
 /// How many blocks are read at once.

@@ -89,7 +89,11 @@ pub(super) fn streams_in(
     let mut names = Vec::new();
     for stream in streams.iter().take(STREAMS_NAMED) {
         // It may be deleted meanwhile.
-        names.extend(catalog.stream(*stream)?.map(|state| state.config.name));
+        names.extend(
+            catalog
+                .stream(*stream)?
+                .map(|state| state.config.name.clone()),
+        );
     }
     Ok((names, streams.len().saturating_sub(STREAMS_NAMED) as u64))
 }
@@ -110,5 +114,7 @@ fn extents_in(file: &SegmentFile, ranges: &[Range<u64>]) -> Result<Vec<Extent>, 
 /// Whether one of `ranges`, which are in order, has a byte of `span`.
 fn touches(ranges: &[Range<u64>], span: &Range<u64>) -> bool {
     let first = ranges.partition_point(|range| range.end <= span.start);
-    ranges.get(first).is_some_and(|range| range.start < span.end)
+    ranges
+        .get(first)
+        .is_some_and(|range| range.start < span.end)
 }
