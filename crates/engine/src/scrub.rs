@@ -67,16 +67,14 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     let mut stopping = shared.stopping();
     let mut wait = shared.options.scrub_interval.min(FIRST_PASS_AFTER);
     while waited(&mut stopping, wait).await {
-        match begin(&shared).await {
-            Some(pass) => {
-                if !drive(&shared, pass, rate, &mut stopping).await {
-                    return;
-                }
-                shared.scrub.ends(wall_seconds(&shared));
-            }
-            None => tracing::warn!("no scrub this time; it will be tried again"),
-        }
         wait = shared.options.scrub_interval;
+        let Some(pass) = begin(&shared).await else {
+            continue;
+        };
+        if !drive(&shared, pass, rate, &mut stopping).await {
+            return;
+        }
+        shared.scrub.ends(wall_seconds(&shared));
     }
 }
 
@@ -99,7 +97,7 @@ async fn begin(shared: &Arc<Shared>) -> Option<Pass> {
             Some(pass)
         }
         Err(error) => {
-            tracing::error!(%error, "what there is to scrub cannot be listed");
+            tracing::error!(%error, "what there is to scrub cannot be listed; the next pass tries again");
             None
         }
     }

@@ -34,6 +34,8 @@ async fn t26_a_damaged_byte_shows_before_anyone_reads_it_and_the_server_stays_re
     };
     let server = TestServer::in_env(env, |options, _| {
         options.flush_bytes = 1;
+        // A deletion waits for it.
+        options.flush_interval = Duration::from_millis(50);
         options.scrub_rate = 1 << 30;
         options.scrub_interval = Duration::from_millis(50);
     })

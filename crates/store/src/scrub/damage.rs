@@ -32,6 +32,17 @@ pub struct Damage {
 }
 
 impl Damage {
+    /// Of a file as a whole, or of all of it from some place on; whose bytes they are cannot be told.
+    pub(super) fn of_file(what: String, range: Option<Range<u64>>) -> Self {
+        Self {
+            blocks: 1,
+            ranges: range.into_iter().collect(),
+            what,
+            streams: Vec::new(),
+            streams_more: 0,
+        }
+    }
+
     /// The ranges in words.
     pub fn bytes_in_words(&self) -> String {
         let shown = self.ranges.iter().take(RANGES_SHOWN);

@@ -47,13 +47,10 @@ impl LogScrub {
             Ok(None) => Found::Gone,
             Err(error) => Found::Unread(error.to_string()),
             // Past the first frame that does not hold, nothing can be told.
-            Ok(Some(_)) => Found::Damaged(Damage {
-                blocks: 1,
-                ranges: vec![self.0.at()..self.0.bytes()],
-                what: error.to_string(),
-                streams: Vec::new(),
-                streams_more: 0,
-            }),
+            Ok(Some(_)) => {
+                let rest = self.0.at()..self.0.bytes();
+                Found::Damaged(Damage::of_file(error.to_string(), Some(rest)))
+            }
         }
     }
 }

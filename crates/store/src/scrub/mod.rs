@@ -34,7 +34,7 @@ use millrace_env::Env;
 
 pub use self::damage::{Damage, RANGES_SHOWN, STREAMS_NAMED};
 use self::{log::LogScrub, segment::SegmentScrub};
-use crate::{StoreError, catalog::Catalog, wal::sealed::SealedSegment};
+use crate::{StoreError, catalog::Catalog, segment::file::size, wal::sealed::SealedSegment};
 
 /// About how much one step reads. More where a single frame, a footer or a directory is larger.
 pub const PIECE_BYTES: u64 = 1 << 20;
@@ -125,8 +125,8 @@ impl Pass {
     pub fn begin(env: &Env, catalog: &Catalog, first: u64) -> Result<Self, StoreError> {
         let logs = SealedSegment::all(env)?.into_iter();
         let mut segments = catalog.segments()?;
-        let round = (first % (segments.len() as u64).max(1)) as usize;
-        segments.rotate_left(round);
+        let round = first % (segments.len() as u64).max(1);
+        segments.rotate_left(size(round));
         let segments = segments.into_iter().map(SegmentScrub::new);
         // Logs first: they are few, and soon given back.
         let left: VecDeque<FileScrub> = logs

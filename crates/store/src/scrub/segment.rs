@@ -66,7 +66,7 @@ impl SegmentScrub {
         let file = match env.disk.open(&self.path(), OpenMode::ReadOnce) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let missing = whole_file("the file is missing");
+                let missing = Damage::of_file("the file is missing".into(), None);
                 return Piece::last(0, self.judge(catalog, missing));
             }
             Err(error) => return Piece::last(0, Found::Unread(error.to_string())),
@@ -80,7 +80,10 @@ impl SegmentScrub {
         }
         match self.index(&file) {
             Ok(piece) => piece,
-            Err(error) => Piece::last(0, self.judge(catalog, whole_file(&error.to_string()))),
+            Err(error) => {
+                let damage = Damage::of_file(error.to_string(), None);
+                Piece::last(0, self.judge(catalog, damage))
+            }
         }
     }
 
@@ -92,8 +95,8 @@ impl SegmentScrub {
                 Piece::more(footer)
             }
             Err(error) => {
-                let found = self.judge(catalog, whole_file(&error.to_string()));
-                Piece::last(TRAILER_BYTES, found)
+                let damage = Damage::of_file(error.to_string(), None);
+                Piece::last(TRAILER_BYTES, self.judge(catalog, damage))
             }
         }
     }
@@ -179,15 +182,4 @@ impl SegmentScrub {
 
 fn is_named(catalog: &Catalog, id: SegmentId) -> Result<bool, StoreError> {
     Ok(catalog.segments()?.iter().any(|row| row.id == id))
-}
-
-/// Damage that cannot be said to be of some of its streams alone.
-fn whole_file(what: &str) -> Damage {
-    Damage {
-        blocks: 1,
-        ranges: Vec::new(),
-        what: what.to_owned(),
-        streams: Vec::new(),
-        streams_more: 0,
-    }
 }
