@@ -26,8 +26,8 @@ use crate::{
     metrics::{Counter, Gauge, ScrubFigures},
 };
 
-/// From the start to the first pass, so that it is in nobody's way while recovery is caught up with;
-/// less where passes follow each other sooner.
+/// From the start to the first pass, so that it is in nobody's way while recovery is caught up with,
+/// and to the next attempt where there was none; less where passes follow each other sooner.
 const FIRST_PASS_AFTER: Duration = Duration::from_mins(1);
 /// BOUND: how many damaged files are named to whoever asks.
 const WARNINGS_MAX: usize = 8;
@@ -65,16 +65,18 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         return;
     }
     let mut stopping = shared.stopping();
-    let mut wait = shared.options.scrub_interval.min(FIRST_PASS_AFTER);
+    let soon = shared.options.scrub_interval.min(FIRST_PASS_AFTER);
+    let mut wait = soon;
     while waited(&mut stopping, wait).await {
-        wait = shared.options.scrub_interval;
         let Some(pass) = begin(&shared).await else {
+            wait = soon;
             continue;
         };
         if !drive(&shared, pass, rate, &mut stopping).await {
             return;
         }
         shared.scrub.ends(wall_seconds(&shared));
+        wait = shared.options.scrub_interval;
     }
 }
 
@@ -97,7 +99,7 @@ async fn begin(shared: &Arc<Shared>) -> Option<Pass> {
             Some(pass)
         }
         Err(error) => {
-            tracing::error!(%error, "what there is to scrub cannot be listed; the next pass tries again");
+            tracing::error!(%error, "what there is to scrub cannot be listed; it will be tried again");
             None
         }
     }
@@ -168,6 +170,10 @@ impl Scrub {
             Found::Gone => {}
             Found::Unread(error) => {
                 tracing::warn!(file, %error, "a file could not be scrubbed; the next pass tries again");
+                let mut known = self.known();
+                if known.all.contains(&file) {
+                    known.this_pass.insert(file);
+                }
             }
             Found::Damaged(damage) => self.damaged(file, &damage),
         }

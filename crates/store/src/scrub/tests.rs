@@ -44,7 +44,7 @@ impl Bench {
             streams.flushed();
         }
         let large = streams.create("large");
-        streams.append(large, &payload(&rng, &[500; 6_000]));
+        streams.append(large, &payload(&rng, &vec![500; 6_000]));
         store.flush(&streams.freeze()).unwrap();
         streams.flushed();
         let mut bench = Self {
