@@ -58,7 +58,7 @@ pub enum OpenMode {
     /// An existing file, to read.
     Read,
     /// An existing file, to read each byte of it once. What the system's cache did not hold before is
-    /// not left there, where the system can tell; what it did hold stays.
+    /// not left there, where the system can do that; what it did hold stays.
     ReadOnce,
     /// An existing file, to read and write.
     ReadWrite,

@@ -1,10 +1,11 @@
 //! A file that is read once: the system's cache is left as it was found.
 //!
-//! Dropping all that was read would take pages away that others are reading, too. So every read asks
-//! first for what is in the cache alone; only what had to come from the disk is dropped again. Reading
-//! ahead is off, or the next read would take what this one brought for somebody else's.
+//! Advice to drop what was read (`posix_fadvise`) would take away pages that others are reading, too,
+//! and asking beforehand what is in the cache (`RWF_NOWAIT`) brings it there. Linux 6.14 has a read that
+//! does what is wanted: pages that it has to bring in go again with it, others stay.
 //!
-//! Where the system or the file system cannot tell the two apart, it is read like any other file.
+//! Where the system or the file system has no such read, it is read like any other file: what was read
+//! only once is the first that goes when memory is short.
 
 use std::io;
 
@@ -12,29 +13,14 @@ use super::{File, real::RealFile};
 
 /// A real file, opened with [`super::OpenMode::ReadOnce`].
 #[derive(Debug)]
-pub(super) struct OnceFile(RealFile);
-
-impl OnceFile {
-    pub(super) fn new(file: RealFile) -> Self {
-        #[cfg(target_os = "linux")]
-        cache::do_not_read_ahead(&file.0);
-        Self(file)
-    }
-}
+pub(super) struct OnceFile(pub(super) RealFile);
 
 impl File for OnceFile {
     fn read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize> {
         #[cfg(target_os = "linux")]
-        return match cache::held(&self.0.0, buf, pos) {
-            cache::Held::Read(bytes) => Ok(bytes),
-            cache::Held::Nothing => {
-                let read = self.0.read_at(buf, pos)?;
-                cache::drop_range(&self.0.0, pos, read);
-                Ok(read)
-            }
-            cache::Held::Unknown => self.0.read_at(buf, pos),
-        };
-        #[cfg(not(target_os = "linux"))]
+        if let Some(read) = read_uncached(&self.0.0, buf, pos) {
+            return Ok(read);
+        }
         self.0.read_at(buf, pos)
     }
 
@@ -55,83 +41,78 @@ impl File for OnceFile {
     }
 }
 
+/// `None` where that did not go: a plain read says why, or reads.
 #[cfg(target_os = "linux")]
-mod cache {
-    use std::{fs, io::IoSliceMut, num::NonZeroU64};
-
-    use rustix::{
-        fs::{Advice, fadvise},
-        io::{Errno, ReadWriteFlags, preadv2},
-    };
-
-    /// What the system's cache holds of a range.
-    #[derive(Debug, PartialEq, Eq)]
-    pub(super) enum Held {
-        /// Its beginning, or it ends here; read now.
-        Read(usize),
-        /// Not its beginning.
-        Nothing,
-        /// It does not say.
-        Unknown,
-    }
-
-    pub(super) fn held(file: &fs::File, buf: &mut [u8], pos: u64) -> Held {
-        let bufs = &mut [IoSliceMut::new(buf)];
-        match preadv2(file, bufs, pos, ReadWriteFlags::NOWAIT) {
-            Ok(bytes) => Held::Read(bytes),
-            Err(Errno::AGAIN) => Held::Nothing,
-            // Whatever else is wrong, the plain read that follows says.
-            Err(_) => Held::Unknown,
-        }
-    }
-
-    /// Advice alone: where it is not taken, the cache holds more than it needs to.
-    pub(super) fn do_not_read_ahead(file: &fs::File) {
-        let _: Result<(), Errno> = fadvise(file, 0, None, Advice::Random);
-    }
-
-    /// The same.
-    pub(super) fn drop_range(file: &fs::File, pos: u64, len: usize) {
-        // A length of 0 would mean all of the file.
-        if let Some(len) = NonZeroU64::new(len as u64) {
-            let _: Result<(), Errno> = fadvise(file, pos, Some(len), Advice::DontNeed);
-        }
-    }
+fn read_uncached(file: &std::fs::File, buf: &mut [u8], pos: u64) -> Option<usize> {
+    use rustix::io::{ReadWriteFlags, preadv2};
+    /// `RWF_DONTCACHE`.
+    const DONT_CACHE: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x80);
+    preadv2(file, &mut [io::IoSliceMut::new(buf)], pos, DONT_CACHE).ok()
 }
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     #![allow(clippy::disallowed_methods, reason = "looks at the system's cache")]
 
-    use std::{fs, path::Path};
+    use std::{
+        fs,
+        path::{Path, PathBuf},
+        process::Command,
+    };
 
-    use super::cache::{drop_range, held};
+    use super::read_uncached;
     use crate::{Disk as _, FileExt as _, OpenMode, RealDisk};
 
-    const LEN: usize = 1 << 20;
-    const HALF: usize = LEN / 2;
+    const LEN: usize = 8 << 20;
+
+    /// How much of a file the system's cache holds, where util-linux is there to say it.
+    fn cached(path: &Path) -> Option<u64> {
+        let asked = Command::new("fincore")
+            .args(["-b", "-n", "-o", "RES"])
+            .arg(path)
+            .output();
+        let said = String::from_utf8(asked.ok()?.stdout).ok()?;
+        said.trim().parse().ok()
+    }
+
+    /// A file of which a part is in the cache; gone when dropped.
+    struct Half(PathBuf);
+
+    impl Half {
+        fn new(content: &[u8]) -> Self {
+            let name = format!("millrace-once-{}", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            fs::write(&path, content).expect("writes");
+            let file = fs::File::open(&path).expect("opens");
+            file.sync_all().expect("syncs");
+            let advice = rustix::fs::Advice::DontNeed;
+            rustix::fs::fadvise(&file, LEN as u64 / 2, None, advice).expect("is advice");
+            Self(path)
+        }
+    }
+
+    impl Drop for Half {
+        fn drop(&mut self) {
+            drop(fs::remove_file(&self.0));
+        }
+    }
 
     #[test]
     fn reading_once_leaves_the_cache_as_it_was() {
-        let name = format!("millrace-once-{}", std::process::id());
-        let (root, path) = (std::env::temp_dir(), Path::new(&name));
-        let disk = RealDisk::new(&root);
-        let content: Vec<u8> = (0..=255).cycle().take(LEN).collect();
-        let written = disk.open(path, OpenMode::CreateOrOpen).expect("opens");
-        written.write_all_at(&content, 0).expect("writes");
-        written.sync().expect("syncs");
-
-        let look = fs::File::open(root.join(path)).expect("opens");
-        drop_range(&look, HALF as u64, HALF);
-        let before = [0, HALF as u64].map(|pos| held(&look, &mut [0], pos));
-        let once = disk.open(path, OpenMode::ReadOnce).expect("opens");
+        let content: Vec<u8> = (0..=250).cycle().take(LEN).collect();
+        let half = Half::new(&content);
+        let before = cached(&half.0);
+        let once = RealDisk::new("/").open(&half.0, OpenMode::ReadOnce);
         let mut read = vec![0; LEN];
-        once.read_exact_at(&mut read, 0).expect("reads");
-        let after = [0, HALF as u64].map(|pos| held(&look, &mut [0], pos));
-        fs::remove_file(root.join(path)).expect("removes");
-
-        assert_eq!(read, content);
-        // A file system in memory holds all of it, always; others say what the test is about.
-        assert_eq!(before, after);
+        let once = once.expect("opens");
+        for (number, piece) in (0..).zip(read.chunks_mut(1 << 20)) {
+            once.read_exact_at(piece, number << 20).expect("reads");
+        }
+        assert!(read == content, "it reads what was written");
+        let file = fs::File::open(&half.0).expect("opens");
+        // Not every system can, and not every file system.
+        if read_uncached(&file, &mut [0], 0).is_some() {
+            assert_eq!(cached(&half.0), before);
+        }
     }
 }

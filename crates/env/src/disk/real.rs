@@ -42,7 +42,7 @@ impl Disk for RealDisk {
         }
         let file = RealFile(options.open(self.at(path))?);
         Ok(match mode {
-            OpenMode::ReadOnce => Arc::new(OnceFile::new(file)),
+            OpenMode::ReadOnce => Arc::new(OnceFile(file)),
             _ => Arc::new(file),
         })
     }

@@ -1,10 +1,10 @@
 //! A sealed log segment: every frame's checksums and records, up to the seal.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use millrace_env::Env;
 
-use super::{Damage, Found, PIECE_BYTES, Piece};
+use super::{Damage, Found, PIECE_BYTES, Piece, twice};
 use crate::{StoreError, wal::sealed::SealedSegment};
 
 /// A sealed log segment, and how far it was looked at.
@@ -32,7 +32,7 @@ impl LogScrub {
             Err(error) => return Piece::last(0, Found::Unread(error.to_string())),
         };
         let before = self.0.at();
-        let read = self.0.read(file, PIECE_BYTES);
+        let read = twice(|| self.0.read(Arc::clone(&file), PIECE_BYTES));
         let bytes = self.0.at() - before;
         match read {
             Ok(true) => Piece::more(bytes),

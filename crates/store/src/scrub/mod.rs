@@ -8,7 +8,7 @@
 //! - Nothing is changed, whatever is found.
 //! - A file is open only within a step and is never pinned, so that compaction and deletion do not
 //!   wait. One that is gone by its turn is passed over; it is missing only if the catalog still names it.
-//! - What is read does not push other things out of the system's cache
+//! - What is read does not push other things out of the system's cache, where the system lets it be so
 //!   ([`millrace_env::OpenMode::ReadOnce`]).
 //!
 //! A pass goes round: it begins with a segment of the caller's choice. Chosen at random, a process
@@ -172,6 +172,11 @@ impl Pass {
         let millionths = u128::from(done) * 1_000_000 / u128::from(self.bytes_total.max(1));
         u64::try_from(millionths).unwrap_or(1_000_000)
     }
+}
+
+/// Once more where something is wrong: a read that failed once says nothing of the bytes.
+fn twice<T>(mut look: impl FnMut() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    look().or_else(|_| look())
 }
 
 impl FileScrub {

@@ -9,6 +9,7 @@ use millrace_env::{Env, File, OpenMode};
 use super::{
     Damage, Found, PIECE_BYTES, Piece,
     damage::{add_block, streams_in},
+    twice,
 };
 use crate::{
     StoreError,
@@ -78,7 +79,7 @@ impl SegmentScrub {
         if self.next_block < file.blocks() {
             return self.blocks(&file, catalog);
         }
-        match self.index(&file) {
+        match twice(|| self.index(&file)) {
             Ok(piece) => piece,
             Err(error) => {
                 let damage = Damage::of_file(error.to_string(), None);
@@ -88,7 +89,7 @@ impl SegmentScrub {
     }
 
     fn end(&mut self, file: &dyn File, catalog: &Catalog) -> Piece {
-        match SegmentEnd::read(file, self.row.id) {
+        match twice(|| SegmentEnd::read(file, self.row.id)) {
             Ok(end) => {
                 let footer = self.row.len.saturating_sub(end.covered());
                 self.end = Some(Arc::new(end));

@@ -5,7 +5,7 @@ use std::{ops::Range, path::Path, sync::Arc};
 use millrace_core::{Event, Lsn, StreamId, Timestamp};
 use millrace_env::{Env, Fault, FaultError, FaultOp, OpenMode, Rng, SimDisk};
 
-use super::{Damage, FileKind, Found, Looked, PIECE_BYTES, Pass, Step};
+use super::{Damage, FileKind, Found, Looked, PIECE_BYTES, Pass};
 use crate::{
     segment::{
         file::SegmentFile,
@@ -330,22 +330,30 @@ fn a_file_that_cannot_be_opened_is_no_damage() {
 #[test]
 fn a_read_that_fails_once_is_no_damage_and_one_that_always_fails_is() {
     let bench = Bench::new(11);
-    let path = bench.large_segment();
-    let failing = Fault::new(FaultOp::Read, FaultError::Io).on(&path);
-    for lasting in [false, true] {
-        bench.disk.heal();
+    let mut faults = 0;
+    for reads in 0.. {
         let mut pass = bench.pass();
-        // Its end is read before: the fault meets its blocks.
-        while pass.bytes_read == 0 || pass.left.front().is_some_and(|file| file.path() != path) {
-            pass.step().unwrap();
-        }
-        let fault = failing.clone();
-        bench
+        bench.disk.heal();
+        let before = Fault::new(FaultOp::Read, FaultError::Io).after(reads);
+        bench.disk.fail(before);
+        assert_eq!(damaged(&run(&mut pass)), [], "after {reads} reads");
+        let file = bench
+            .env
             .disk
-            .fail(if lasting { fault.lasting() } else { fault });
-        let Step { bytes, looked } = pass.step().unwrap();
-        assert_eq!((bytes, looked), (PIECE_BYTES, None));
-        let found = run(&mut pass);
-        assert_eq!(!damaged(&found).is_empty(), lasting);
+            .open(Path::new("LOCK"), OpenMode::CreateOrOpen);
+        // The fault that no read of the pass met is met now.
+        if file.unwrap().read_at(&mut [0], 0).is_err() {
+            break;
+        }
+        faults += 1;
     }
+    assert!(faults > 20, "{faults}");
+    let mut pass = bench.pass();
+    let path = bench.large_segment();
+    bench.disk.heal();
+    let fault = Fault::new(FaultOp::Read, FaultError::Io).on(&path);
+    bench.disk.fail(fault.lasting());
+    let looked = run(&mut pass);
+    let found = damaged(&looked);
+    assert_eq!((found.len(), found[0].0), (1, path.as_str()));
 }
