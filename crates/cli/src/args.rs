@@ -188,6 +188,26 @@ pub(crate) struct ServeArgs {
     )]
     pub(crate) compaction_interval: Duration,
 
+    /// Bytes a second that are read to look for damage at rest; 0 never looks
+    #[arg(
+        long,
+        env = "MILLRACE_SCRUB_RATE",
+        default_value = "8MiB",
+        value_name = "SIZE",
+        value_parser = units::size
+    )]
+    pub(crate) scrub_rate: u64,
+
+    /// From the end of one look at everything to the beginning of the next
+    #[arg(
+        long,
+        env = "MILLRACE_SCRUB_INTERVAL",
+        default_value = "7d",
+        value_name = "TIME",
+        value_parser = units::duration
+    )]
+    pub(crate) scrub_interval: Duration,
+
     /// Certificate chain in PEM, the server's own first: speak TLS; taken up anew when it changes
     #[arg(long, env = "MILLRACE_TLS_CERT", value_name = "FILE")]
     pub(crate) tls_cert: Option<PathBuf>,

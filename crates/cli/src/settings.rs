@@ -175,8 +175,23 @@ fn engine(args: &ServeArgs, around: &Surroundings) -> Result<Options, Failure> {
         )?,
         flush_interval: interval("--flush-interval", args.flush_interval)?,
         compaction_interval: interval("--compaction-interval", args.compaction_interval)?,
+        scrub_rate: scrub_rate(args)?,
+        scrub_interval: time(
+            "--scrub-interval",
+            args.scrub_interval,
+            Duration::from_millis(10),
+            Duration::from_hours(365 * 24),
+        )?,
         ..defaults
     })
+}
+
+/// None at all, or enough to get somewhere.
+fn scrub_rate(args: &ServeArgs) -> Result<u64, Failure> {
+    match args.scrub_rate {
+        0 => Ok(0),
+        rate => bytes("--scrub-rate", rate, 64 << 10, 1 << 40),
+    }
 }
 
 fn bytes(flag: &str, value: u64, min: u64, max: u64) -> Result<u64, Failure> {

@@ -25,6 +25,7 @@ use crate::{
     live::Live,
     metrics::{Figures, ShardFigures, ShardMetrics, StoreMetrics},
     options::Options,
+    scrub::Scrub,
     shard::{Command, Entry, LoadKey, Message, Reply},
     status::{ShardStatus, Status},
     stream::Stream,
@@ -75,6 +76,7 @@ pub(crate) struct Shared {
     pub(crate) catalog: Catalog,
     pub(crate) shards: Vec<ShardHandle>,
     pub(crate) metrics: StoreMetrics,
+    pub(crate) scrub: Scrub,
     pub(crate) stopping: watch::Sender<bool>,
     /// When this process started: no sliding lifetime ends before it has passed from here.
     pub(crate) booted_at: Timestamp,
@@ -230,9 +232,10 @@ impl Engine {
         self.shared.budget.admit(bytes)
     }
 
-    /// Whether it takes work, and why not.
+    /// Whether it takes work, and why not; and what else somebody should look at.
     pub fn status(&self) -> Status {
-        Status::of(self.shared.shards.iter().map(|shard| &*shard.status))
+        let shards = self.shared.shards.iter().map(|shard| &*shard.status);
+        Status::of(shards, self.shared.scrub.warnings())
     }
 
     /// What was counted and measured so far. Asks no disk.
@@ -242,6 +245,7 @@ impl Engine {
             shards: shared.shards.iter().map(ShardHandle::figures).collect(),
             budget_used_bytes: shared.budget.used(),
             budget_max_bytes: shared.budget.max(),
+            scrub: shared.scrub.figures(),
             ..Figures::default()
         };
         for shard in &shared.shards {

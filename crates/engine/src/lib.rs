@@ -2,8 +2,8 @@
 //!
 //! Layout, in the order of an append: [`engine`] (what users call), `shard` (the turn), `live` and
 //! `directory` (what is published), [`read`] (one reader for all modes). Beside it: `fork` (where a
-//! fork branches), [`list`], `open` (recovery), `maintenance` (compaction), `budget` (memory),
-//! [`options`], [`status`], [`metrics`].
+//! fork branches), [`list`], `open` (recovery), `maintenance` (compaction), `scrub` (looking for
+//! damage), `budget` (memory), [`options`], [`status`], [`metrics`].
 //!
 //! Not here: HTTP (`millrace-server`), the rules themselves (`millrace-core`), bytes at rest
 //! (`millrace-store`).
@@ -23,6 +23,7 @@ pub mod metrics;
 mod open;
 pub mod options;
 pub mod read;
+mod scrub;
 mod shard;
 pub mod status;
 mod stream;

@@ -20,6 +20,7 @@ use crate::{
     engine::{Engine, ShardHandle, Shared},
     metrics::StoreMetrics,
     options::{Durability, Options},
+    scrub::Scrub,
     shard::{
         CoreOptions, FlushDone, Gathered, INBOX_MAX, Peer, ShardCore, keep_reserve, task::Shard,
     },
@@ -425,6 +426,7 @@ fn assemble(base: Base, recovered: Recovered, lock: Box<dyn Send + Sync>) -> Ope
         catalog: base.catalog,
         shards: handles,
         metrics,
+        scrub: Scrub::default(),
         stopping: watch::Sender::new(false),
         booted_at: base.booted_at,
         _lock: crate::engine::Lock(lock),

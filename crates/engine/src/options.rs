@@ -40,6 +40,10 @@ pub struct Options {
     pub flush_interval: Duration,
     /// How often compaction looks for work.
     pub compaction_interval: Duration,
+    /// How many bytes a second the scrub reads; 0 for no scrub.
+    pub scrub_rate: u64,
+    /// From the end of one pass of the scrub to the beginning of the next.
+    pub scrub_interval: Duration,
     /// How long a stream must have been idle to leave memory.
     pub idle_after: Duration,
 }
@@ -59,6 +63,8 @@ impl Options {
             flush_streams: 100_000,
             flush_interval: Duration::from_secs(30),
             compaction_interval: Duration::from_secs(10),
+            scrub_rate: 8 << 20,
+            scrub_interval: Duration::from_hours(7 * 24),
             idle_after: Duration::from_secs(45),
         }
     }

@@ -13,6 +13,8 @@ pub struct Status {
     pub ready: bool,
     /// Why not, one sentence a shard that does not.
     pub problems: Vec<String>,
+    /// What somebody should look at though work goes on: damaged files, one sentence each.
+    pub warnings: Vec<String>,
 }
 
 impl ShardStatus {
@@ -37,11 +39,15 @@ impl ShardStatus {
 }
 
 impl Status {
-    pub(crate) fn of<'a>(shards: impl Iterator<Item = &'a ShardStatus>) -> Self {
+    pub(crate) fn of<'a>(
+        shards: impl Iterator<Item = &'a ShardStatus>,
+        warnings: Vec<String>,
+    ) -> Self {
         let problems: Vec<String> = shards.filter_map(ShardStatus::problem).collect();
         Self {
             ready: problems.is_empty(),
             problems,
+            warnings,
         }
     }
 }

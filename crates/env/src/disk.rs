@@ -3,6 +3,7 @@
 //! Paths are relative to the data directory. A real call may write less than it was asked to
 //! ([`File::write_at`] says how much); nothing here retries, buffers or syncs by itself.
 
+mod once;
 mod real;
 
 use std::{fmt::Debug, io, path::Path, sync::Arc};
@@ -56,12 +57,22 @@ pub trait File: Debug + Send + Sync {
 pub enum OpenMode {
     /// An existing file, to read.
     Read,
+    /// An existing file, to read each byte of it once. What the system's cache did not hold before is
+    /// not left there, where the system can do that; what it did hold stays.
+    ReadOnce,
     /// An existing file, to read and write.
     ReadWrite,
     /// To read and write; made empty if there is none.
     CreateOrOpen,
     /// To read and write; [`io::ErrorKind::AlreadyExists`] if there is one.
     CreateNew,
+}
+
+impl OpenMode {
+    /// Whether the file may be changed.
+    pub fn writes(self) -> bool {
+        !matches!(self, Self::Read | Self::ReadOnce)
+    }
 }
 
 /// One name in a directory.

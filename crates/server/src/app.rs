@@ -96,6 +96,13 @@ impl App {
         }
     }
 
+    /// What somebody should look at, though the server takes work.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        self.engine
+            .get()
+            .map_or_else(Vec::new, |engine| engine.status().warnings)
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         Timestamp(self.env.clock.wall())
     }

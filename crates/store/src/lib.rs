@@ -3,8 +3,8 @@
 //! Layout: [`wal`] (one write-ahead log a shard), [`segment`] (sealed files of streams' bytes),
 //! [`catalog`] (which streams there are and where their bytes lie), [`flush`] (memory to segments),
 //! [`mod@compact`] (segments to fewer and fuller ones), [`reserve`] (space to free space),
-//! [`check`] and [`dump`] (looking without changing), [`codec`] (facts and states to bytes and
-//! back), [`error`] (what a caller can do about a failure).
+//! [`check`] and [`dump`] (looking without changing), [`scrub`] (looking while all of it is in use),
+//! [`codec`] (facts and states to bytes and back), [`error`] (what a caller can do about a failure).
 //!
 //! INVARIANT: nothing here deletes or overwrites bytes that it has not verified first, and
 //! corruption is always an answer of its own, never skipped. `docs/format.md` specifies every byte.
@@ -20,6 +20,7 @@ pub mod dump;
 pub mod error;
 pub mod flush;
 pub mod reserve;
+pub mod scrub;
 pub mod segment;
 #[cfg(test)]
 mod testkit;

@@ -21,17 +21,23 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 
 /// Small enough that every kill falls among flushes, rolls of the log and compactions.
-const THRESHOLDS: [&str; 9] = [
+const THRESHOLDS: [&str; 11] = [
     "--flush-bytes=64KiB",
     "--flush-interval=100ms",
     "--wal-segment-bytes=256KiB",
     "--compaction-interval=200ms",
+    // Always under way, amid files that come and go.
+    "--scrub-interval=20ms",
+    "--scrub-rate=64MiB",
     "--read-bytes-max=32KiB",
     "--long-poll-timeout=300ms",
     "--host=127.0.0.1",
     "--port=0",
     "--memory-max=256MiB",
 ];
+
+/// What the scrub logs of bytes that are not as they were written.
+const DAMAGED: &str = "stored bytes are damaged";
 
 /// What a killed server left of its segments: shows that kills fall among flushes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -142,8 +148,16 @@ impl Home {
         Ok(Server { child, port_file })
     }
 
-    /// Runs `millrace check` on the data directory of a server that is not running.
+    /// Runs `millrace check` on the data directory of a server that is not running. Nor may its scrub
+    /// have found anything while it ran.
     pub fn check(&self) -> Result<(), String> {
+        let log = fs::read(self.log()).unwrap_or_default();
+        if let Some(line) = String::from_utf8_lossy(&log)
+            .lines()
+            .find(|line| line.contains(DAMAGED))
+        {
+            return Err(format!("the scrub found damage: {line}"));
+        }
         let output = self
             .command()
             .arg("check")

@@ -40,6 +40,16 @@ fn defaults_need_no_flag() {
 }
 
 #[test]
+fn a_scrub_has_a_rate_or_is_off() {
+    let rate = |flags: &[&str]| settings(flags).unwrap().engine.scrub_rate;
+    assert_eq!(rate(&[]), 8 << 20);
+    assert_eq!(rate(&["--scrub-rate", "1MiB"]), 1 << 20);
+    assert_eq!(rate(&["--scrub-rate", "0"]), 0);
+    let week = settings(&[]).unwrap().engine.scrub_interval;
+    assert_eq!(week, Duration::from_hours(7 * 24));
+}
+
+#[test]
 fn one_core_makes_one_shard() {
     let around = Surroundings {
         cores: 1,
@@ -63,6 +73,10 @@ fn t100_values_out_of_bounds_refuse_the_start() {
         ["--flush-bytes", "4GiB"],
         ["--flush-interval", "0s"],
         ["--compaction-interval", "0ms"],
+        ["--scrub-rate", "1KiB"],
+        ["--scrub-rate", "2TiB"],
+        ["--scrub-interval", "0s"],
+        ["--scrub-interval", "366d"],
         ["--long-poll-timeout", "0"],
         ["--long-poll-timeout", "1d"],
         ["--shutdown-timeout", "0s"],

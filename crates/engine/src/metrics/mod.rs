@@ -91,6 +91,29 @@ pub struct Figures {
     pub budget_used_bytes: u64,
     /// The bound at which more are refused.
     pub budget_max_bytes: u64,
+    /// Looking for damage.
+    pub scrub: ScrubFigures,
+}
+
+/// Of the scrub, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScrubFigures {
+    /// How many bytes it read.
+    pub bytes: u64,
+    /// Segments that it found whole.
+    pub segments: u64,
+    /// Sealed log segments that it found whole.
+    pub logs: u64,
+    /// Blocks that it found damaged, once each time.
+    pub damaged_blocks: u64,
+    /// Files that are known to be damaged now.
+    pub damaged_files: u64,
+    /// When the last pass began, in seconds since the Unix epoch; 0 before the first.
+    pub began_seconds: u64,
+    /// When the last pass ended, likewise.
+    pub ended_seconds: u64,
+    /// How much is done of the pass under way, or of the last one.
+    pub progress_millionths: u64,
 }
 
 /// One shard's.

@@ -26,7 +26,8 @@ use super::{
     sync_pace::SyncPace, turn::TurnEnd,
 };
 use crate::{
-    engine::Shared, maintenance, metrics::ShardMetrics, options::Durability, status::ShardStatus,
+    engine::Shared, maintenance, metrics::ShardMetrics, options::Durability, scrub,
+    status::ShardStatus,
 };
 
 /// How often a shard looks after what nobody asked for: expiry, eviction, flushes that are due.
@@ -139,6 +140,7 @@ impl Shard {
     async fn begin(&mut self) {
         if self.core.config.shard == ShardId::ZERO {
             tokio::task::spawn_local(maintenance::run(Arc::clone(&self.shared)));
+            tokio::task::spawn_local(scrub::run(Arc::clone(&self.shared)));
         }
         // Before the first turn, which would otherwise make one while everything waits. With one
         // there, the others can be made beside: reads do not wait for a log segment.

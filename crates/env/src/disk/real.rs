@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{DirEntry, Disk, File, OpenMode};
+use super::{DirEntry, Disk, File, OpenMode, once::OnceFile};
 
 /// Files below a real directory.
 #[derive(Debug)]
@@ -30,9 +30,9 @@ impl RealDisk {
 impl Disk for RealDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
         let mut options = fs::OpenOptions::new();
-        options.read(true).write(mode != OpenMode::Read);
+        options.read(true).write(mode.writes());
         match mode {
-            OpenMode::Read | OpenMode::ReadWrite => {}
+            OpenMode::Read | OpenMode::ReadOnce | OpenMode::ReadWrite => {}
             OpenMode::CreateOrOpen => {
                 options.create(true);
             }
@@ -40,7 +40,11 @@ impl Disk for RealDisk {
                 options.create_new(true);
             }
         }
-        Ok(Arc::new(RealFile(options.open(self.at(path))?)))
+        let file = RealFile(options.open(self.at(path))?);
+        Ok(match mode {
+            OpenMode::ReadOnce => Arc::new(OnceFile(file)),
+            _ => Arc::new(file),
+        })
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -99,8 +103,9 @@ impl Disk for RealDisk {
     }
 }
 
+/// An open file of the operating system.
 #[derive(Debug)]
-struct RealFile(fs::File);
+pub(super) struct RealFile(pub(super) fs::File);
 
 impl File for RealFile {
     fn read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize> {

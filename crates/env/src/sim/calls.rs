@@ -42,7 +42,7 @@ impl Disk for SimDisk {
             shared: Arc::clone(&self.shared),
             node,
             path: path.into(),
-            writable: mode != OpenMode::Read,
+            writable: mode.writes(),
         }))
     }
 

@@ -20,15 +20,19 @@ pub(crate) fn health() -> Answer {
     answer::json(StatusCode::OK, r#"{"status":"ok"}"#)
 }
 
-/// The server takes work, or why not.
+/// The server takes work, or why not; and what to look at in either case.
 pub(crate) fn ready(app: &App) -> Answer {
     let reasons = app.problems();
-    let (status, document) = if reasons.is_empty() {
+    let (status, mut document) = if reasons.is_empty() {
         (StatusCode::OK, json!({ "ready": true }))
     } else {
         let document = json!({ "ready": false, "reasons": reasons });
         (StatusCode::SERVICE_UNAVAILABLE, document)
     };
+    let warnings = app.warnings();
+    if !warnings.is_empty() {
+        document["warnings"] = json!(warnings);
+    }
     answer::json(status, document.to_string())
 }
 

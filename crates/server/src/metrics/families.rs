@@ -9,7 +9,7 @@ use millrace_env::process;
 use millrace_wire::problem::Code;
 
 use super::{
-    CLASSES, KINDS, METHODS, Totals,
+    CLASSES, KINDS, METHODS, Totals, scrub,
     text::{Text, Type, Unit, seconds},
 };
 use crate::{
@@ -32,6 +32,7 @@ pub(crate) fn expose(app: &App) -> String {
         shards(&mut text, &figures.shards);
         sizes(&mut text, &figures);
         work(&mut text, &figures);
+        scrub::families(&mut text, &figures.scrub);
     }
     text.into_string()
 }

@@ -5,11 +5,13 @@
 //! all (`refusals.rs`). Everything is there from the start and of fixed size: BOUND: no label comes from a
 //! client.
 //!
-//! Layout: here the figures, `families.rs` the names they are told under, `text.rs` how.
+//! Layout: here the figures, `families.rs` the names they are told under (`scrub.rs` those of the
+//! scrub), `text.rs` how.
 //!
 //! Not here: the engine's figures ([`millrace_engine::metrics`]).
 
 mod families;
+mod scrub;
 mod text;
 
 use std::{

@@ -21,6 +21,7 @@ mod metrics;
 mod races;
 mod reads;
 mod refusals;
+mod scrub;
 mod short_way;
 mod sse;
 mod stall;

@@ -2,17 +2,14 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use millrace_core::{FilePos, SegmentId};
+use millrace_core::SegmentId;
 use millrace_env::Env;
 
 use super::{Report, catalog::Extents, files};
 use crate::{
     StoreError,
     catalog::{Catalog, SegmentRow},
-    segment::{
-        Extent, SEGMENTS_DIR, file::SegmentFile, format::HEADER_BYTES, id_in_name,
-        read::IndexReader, segment_name,
-    },
+    segment::{Extent, SEGMENTS_DIR, file::SegmentFile, id_in_name, segment_name, walk::IndexWalk},
 };
 
 /// How many blocks are read at once.
@@ -100,37 +97,9 @@ fn check_file(file: &Arc<SegmentFile>) -> Result<Vec<Extent>, StoreError> {
         file.read_blocks(first, last)?;
         first = last + 1;
     }
-    let extents = file.extents()?;
-    let mut end = FilePos(HEADER_BYTES);
-    for extent in &extents {
-        let data_end = extent.data.get().checked_add(extent.bytes());
-        let inside = data_end.is_some_and(|end| end <= file.trailer().index.get());
-        if extent.data < end || !inside {
-            return Err(file.corrupt("its extents overlap, or lie outside of its data"));
-        }
-        end = FilePos(extent.data.get() + extent.bytes());
-        check_index(file, extent)?;
-    }
-    Ok(extents)
-}
-
-/// Every message of the index joins the one before, and they are as many as the extent says.
-fn check_index(file: &Arc<SegmentFile>, extent: &Extent) -> Result<(), StoreError> {
-    let mut index = IndexReader::new(Arc::clone(file), *extent);
-    let mut end = extent.from;
-    let mut messages = 0;
-    for number in 0..extent.index_pages {
-        let (first, marks) = index.page(number)?;
-        if first != end {
-            return Err(file.corrupt("the pages of an index do not join"));
-        }
-        messages += marks.len() as u64;
-        end = marks.last().map_or(end, |mark| mark.end);
-    }
-    if (end, messages) != (extent.until, extent.messages) {
-        return Err(file.corrupt("an index does not have the messages of its extent"));
-    }
-    Ok(())
+    let mut index = IndexWalk::new(file)?;
+    while index.walk(file, u32::MAX)? {}
+    Ok(index.into_extents())
 }
 
 /// What is not named: the next start deals with it.

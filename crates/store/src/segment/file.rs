@@ -13,13 +13,34 @@ use super::{
 };
 use crate::{StoreError, codec::Decoder};
 
+/// What the end of a segment's file says of the rest.
+#[derive(Debug)]
+pub(crate) struct SegmentEnd {
+    trailer: Trailer,
+    /// Of every block.
+    checksums: Vec<u32>,
+}
+
 /// An open segment and the checksums of its blocks.
 #[derive(Debug)]
 pub(crate) struct SegmentFile {
     id: SegmentId,
     file: Arc<dyn File>,
-    trailer: Trailer,
-    checksums: Vec<u32>,
+    end: Arc<SegmentEnd>,
+}
+
+impl SegmentEnd {
+    /// Reads and verifies footer and trailer.
+    pub(crate) fn read(file: &dyn File, id: SegmentId) -> Result<Self, StoreError> {
+        let trailer = read_trailer(file, id)?;
+        let checksums = read_footer(file, &trailer)?;
+        Ok(Self { trailer, checksums })
+    }
+
+    /// How many bytes from the file's beginning the checksums cover.
+    pub(crate) fn covered(&self) -> u64 {
+        self.trailer.footer.get()
+    }
 }
 
 impl SegmentFile {
@@ -33,22 +54,28 @@ impl SegmentFile {
             _ => StoreError::io(format!("open {}", path.display()), &error),
         };
         let file = env.disk.open(&path, OpenMode::Read).map_err(failed)?;
-        let trailer = read_trailer(&*file, id)?;
-        let checksums = read_footer(&*file, &trailer)?;
-        let segment = Self {
-            id,
-            file,
-            trailer,
-            checksums,
-        };
-        let header = segment.read(FilePos::ZERO, HEADER_BYTES)?;
-        format::check_header(&header, id).map_err(|what| segment.corrupt(&what))?;
+        let end = SegmentEnd::read(&*file, id)?;
+        let segment = Self::new(file, Arc::new(end));
+        segment.check_header()?;
         Ok(segment)
+    }
+
+    /// An open file whose end was read before, through this handle or another one: a segment never
+    /// changes. Its header is not looked at.
+    pub(crate) fn new(file: Arc<dyn File>, end: Arc<SegmentEnd>) -> Self {
+        let id = end.trailer.segment;
+        Self { id, file, end }
+    }
+
+    /// Verifies the header.
+    pub(crate) fn check_header(&self) -> Result<(), StoreError> {
+        let header = self.read(FilePos::ZERO, HEADER_BYTES)?;
+        format::check_header(&header, self.id).map_err(|what| self.corrupt(&what))
     }
 
     /// Where its parts lie.
     pub(crate) fn trailer(&self) -> &Trailer {
-        &self.trailer
+        &self.end.trailer
     }
 
     /// An error about this segment.
@@ -58,7 +85,7 @@ impl SegmentFile {
 
     /// How many blocks are covered by checksums.
     pub(crate) fn blocks(&self) -> u64 {
-        self.checksums.len() as u64
+        self.end.checksums.len() as u64
     }
 
     /// Exactly the `len` bytes at `at`, verified.
@@ -67,7 +94,7 @@ impl SegmentFile {
             return Ok(Bytes::new());
         }
         let end = at.get().checked_add(len);
-        if end.is_none_or(|end| end > self.trailer.footer.get()) {
+        if end.is_none_or(|end| end > self.trailer().footer.get()) {
             return Err(self.corrupt("something refers to bytes past its end"));
         }
         let first = at.get() / BLOCK_BYTES;
@@ -85,13 +112,13 @@ impl SegmentFile {
     /// The blocks from `first` to `last`, both included, verified.
     pub(crate) fn read_blocks(&self, first: u64, last: u64) -> Result<Vec<u8>, StoreError> {
         let from = first * BLOCK_BYTES;
-        let until = ((last + 1) * BLOCK_BYTES).min(self.trailer.footer.get());
+        let until = ((last + 1) * BLOCK_BYTES).min(self.trailer().footer.get());
         let mut blocks = vec![0; size(until - from)];
         self.file
             .read_exact_at(&mut blocks, from)
             .map_err(|error| self.failed(&error))?;
         for (number, block) in (first..).zip(blocks.chunks(size(BLOCK_BYTES))) {
-            if self.checksums.get(size(number)) != Some(&crc32c::crc32c(block)) {
+            if self.end.checksums.get(size(number)) != Some(&crc32c::crc32c(block)) {
                 return Err(self.corrupt(&format!(
                     "the block at byte {} does not match its checksum",
                     number * BLOCK_BYTES
@@ -103,10 +130,11 @@ impl SegmentFile {
 
     /// All extents that were written to the segment, whatever the catalog still names of them.
     pub(crate) fn extents(&self) -> Result<Vec<Extent>, StoreError> {
-        let len = self.trailer.footer.get() - self.trailer.directory.get();
-        let bytes = self.read(self.trailer.directory, len)?;
+        let trailer = self.trailer();
+        let len = trailer.footer.get() - trailer.directory.get();
+        let bytes = self.read(trailer.directory, len)?;
         let mut from = Decoder::new(&bytes);
-        (0..self.trailer.extents)
+        (0..trailer.extents)
             .map(|_| format::take_entry(&mut from, self.id))
             .collect::<Result<_, _>>()
             .map_err(|fault| self.corrupt(&fault.to_string()))

@@ -9,7 +9,8 @@
 //! exactly the bytes asked for or an error, never fewer and never others.
 //!
 //! Layout: `format` (header, directory, footer, trailer), `index` (the messages of an extent),
-//! `writer`, `file` (verified reads of one open file), `registry` (which files are open, and
+//! `writer`, `file` (verified reads of one open file), `walk` (all
+//! of an index, to see that it is whole), `registry` (which files are open, and
 //! when one may be deleted), `read` (what a pinned segment answers), `cleanup` (what a start does).
 //!
 //! Not here: which extents a stream consists of (`crate::catalog`), what goes into a segment
@@ -21,6 +22,7 @@ pub(crate) mod format;
 pub(crate) mod index;
 pub(crate) mod read;
 mod registry;
+pub(crate) mod walk;
 pub(crate) mod writer;
 
 #[cfg(test)]

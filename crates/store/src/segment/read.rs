@@ -8,6 +8,7 @@ use millrace_core::{FilePos, StreamPos};
 use super::{
     Extent, MessageMark, SegmentRef,
     file::{SegmentFile, size},
+    format::BLOCK_BYTES,
     index::{self, PAGE_ENTRY_BYTES, PAGE_MESSAGES, PageEntry},
 };
 use crate::StoreError;
@@ -160,21 +161,32 @@ impl Iterator for MessageMarks {
     }
 }
 
-/// Reads the index of one extent and remembers the last block, because pages are far smaller.
+/// Reads the index of one extent, and remembers the last block of its pages and of their directory,
+/// because both are far smaller.
 #[derive(Debug)]
 pub(crate) struct IndexReader {
     file: Arc<SegmentFile>,
     extent: Extent,
-    block: Option<(u64, Vec<u8>)>,
+    pages: HeldBlock,
+    directory: HeldBlock,
 }
+
+/// A block, and which one it is.
+type HeldBlock = Option<(u64, Vec<u8>)>;
 
 impl IndexReader {
     pub(crate) fn new(file: Arc<SegmentFile>, extent: Extent) -> Self {
         Self {
             file,
             extent,
-            block: None,
+            pages: None,
+            directory: None,
         }
+    }
+
+    /// Goes on with another extent of the same file.
+    pub(crate) fn turn_to(&mut self, extent: Extent) {
+        self.extent = extent;
     }
 
     /// The page that holds the message of the byte at `pos`.
@@ -205,7 +217,12 @@ impl IndexReader {
         } else {
             self.entry(number + 1)?.first
         };
-        let bytes = self.bytes(entry.page, u64::from(entry.len))?;
+        let bytes = bytes_in(
+            &mut self.pages,
+            &self.file,
+            entry.page,
+            u64::from(entry.len),
+        )?;
         let marks = index::take_page(&bytes, entry.first, until)
             .map_err(|fault| self.file.corrupt(&fault.to_string()))?;
         if !is_last && marks.len() != PAGE_MESSAGES {
@@ -217,7 +234,8 @@ impl IndexReader {
     fn entry(&mut self, number: u32) -> Result<PageEntry, StoreError> {
         let before = u64::from(number) * PAGE_ENTRY_BYTES;
         let at = self.extent.index.get().saturating_add(before);
-        let bytes = self.bytes(FilePos(at), PAGE_ENTRY_BYTES)?;
+        let held = &mut self.directory;
+        let bytes = bytes_in(held, &self.file, FilePos(at), PAGE_ENTRY_BYTES)?;
         let entry = index::take_page_entry(&bytes)
             .map_err(|fault| self.file.corrupt(&fault.to_string()))?;
         let inside = self.extent.from <= entry.first && entry.first < self.extent.until;
@@ -228,21 +246,26 @@ impl IndexReader {
         }
         Ok(entry)
     }
+}
 
-    /// Bytes of the index: from the remembered block where it holds them.
-    fn bytes(&mut self, at: FilePos, len: u64) -> Result<Bytes, StoreError> {
-        let number = at.get() / super::format::BLOCK_BYTES;
-        let start = at.get() % super::format::BLOCK_BYTES;
-        if start + len > super::format::BLOCK_BYTES || number >= self.file.blocks() {
-            return self.file.read(at, len);
-        }
-        if self.block.as_ref().is_none_or(|(held, _)| *held != number) {
-            self.block = Some((number, self.file.read_blocks(number, number)?));
-        }
-        let (_, block) = self.block.as_ref().expect("read just now");
-        block
-            .get(size(start)..size(start + len))
-            .map(Bytes::copy_from_slice)
-            .ok_or_else(|| self.file.corrupt("something refers to bytes past its end"))
+/// Bytes of an index: from the held block where it has them.
+fn bytes_in(
+    held: &mut HeldBlock,
+    file: &SegmentFile,
+    at: FilePos,
+    len: u64,
+) -> Result<Bytes, StoreError> {
+    let number = at.get() / BLOCK_BYTES;
+    let start = at.get() % BLOCK_BYTES;
+    if start + len > BLOCK_BYTES || number >= file.blocks() {
+        return file.read(at, len);
     }
+    if held.as_ref().is_none_or(|(held, _)| *held != number) {
+        *held = Some((number, file.read_blocks(number, number)?));
+    }
+    let (_, block) = held.as_ref().expect("read just now");
+    block
+        .get(size(start)..size(start + len))
+        .map(Bytes::copy_from_slice)
+        .ok_or_else(|| file.corrupt("something refers to bytes past its end"))
 }

@@ -18,7 +18,7 @@
 //!   failed sync is never repeated (`t06_…`).
 //!
 //! Layout: `format` (bytes of headers), `frame` (a turn's events as one frame), `segment` (reading
-//! one file), `scan` (reading a log), `recovery` (making it writable), `writer` (the end of the
+//! one file), `scan` (reading a log), `sealed` (reading it while it is in use), `recovery` (making it writable), `writer` (the end of the
 //! log), `roll` (from one segment to the next), `spare` (files made ahead), `unnamed` (logs that
 //! nothing names).
 //!
@@ -32,6 +32,7 @@ mod frame;
 mod recovery;
 mod roll;
 mod scan;
+pub(crate) mod sealed;
 mod segment;
 mod spare;
 mod unnamed;

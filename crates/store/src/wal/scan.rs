@@ -147,7 +147,7 @@ impl Listing {
 }
 
 /// A number as names have it: 16 lower-case hexadecimal digits.
-fn hex(text: &str) -> Option<u64> {
+pub(super) fn hex(text: &str) -> Option<u64> {
     let number = u64::from_str_radix(text, 16).ok()?;
     (format!("{number:016x}") == text).then_some(number)
 }

@@ -46,6 +46,15 @@ impl Segment {
             .disk
             .open(&path, mode)
             .map_err(|error| StoreError::io(format!("open {}", path.display()), &error))?;
+        Self::read(file, log, number)
+    }
+
+    /// Verifies the header of an open file.
+    pub(super) fn read(
+        file: Arc<dyn File>,
+        log: LogId,
+        number: SegmentNumber,
+    ) -> Result<Self, StoreError> {
         let actual = file.len()?;
         let mut block = vec![0; SEGMENT_HEADER_LEN];
         let whole = read_whole(&*file, &mut block, 0)?;

@@ -17,7 +17,7 @@ use rustix::process::{Pid, Signal, kill_process};
 const WITHIN: Duration = Duration::from_mins(2);
 
 /// What would happen by the clock must not happen while it is counted.
-const QUIET: [&str; 8] = [
+const QUIET: [&str; 9] = [
     "--host=127.0.0.1",
     "--port=0",
     "--shards=1",
@@ -25,6 +25,7 @@ const QUIET: [&str; 8] = [
     "--wal-segment-bytes=4MiB",
     "--flush-interval=1h",
     "--compaction-interval=1h",
+    "--scrub-rate=0",
     "--shutdown-timeout=1m",
 ];
 
