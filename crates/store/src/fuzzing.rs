@@ -46,14 +46,20 @@ pub fn replace_row(catalog: &Catalog, table: Table, value: &[u8]) {
     catalog.tamper(&|tx| match table {
         Table::Streams => {
             let mut rows = tx.open_table(tables::STREAMS).expect("it opens");
-            let first = rows.first().expect("it is read").map(|(key, _)| key.value());
+            let first = rows
+                .first()
+                .expect("it is read")
+                .map(|(key, _)| key.value());
             if let Some(key) = first {
                 rows.insert(key, value).expect("it is written");
             }
         }
         Table::Extents => {
             let mut rows = tx.open_table(tables::EXTENTS).expect("it opens");
-            let first = rows.first().expect("it is read").map(|(key, _)| key.value());
+            let first = rows
+                .first()
+                .expect("it is read")
+                .map(|(key, _)| key.value());
             if let Some(key) = first {
                 rows.insert(key, value).expect("it is written");
             }

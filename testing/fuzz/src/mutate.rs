@@ -7,8 +7,29 @@ use millrace_env::Rng;
 const BYTES_MAX: usize = 4096;
 /// Bytes that mean something to one of the readers.
 const TOKENS: [&[u8]; 24] = [
-    b"\0", b"\xff", b"\r\n", b"\r", b"\n", b"\n\n", b" ", b",", b":", b"&", b"%", b"+", b"-1",
-    b"0", b"[", b"]", b"{", b"}", b"\"", b"\\u", b"\xe2\x80\xa8", b"\xef\xbb\xbf", b"\x80\x80",
+    b"\0",
+    b"\xff",
+    b"\r\n",
+    b"\r",
+    b"\n",
+    b"\n\n",
+    b" ",
+    b",",
+    b":",
+    b"&",
+    b"%",
+    b"+",
+    b"-1",
+    b"0",
+    b"[",
+    b"]",
+    b"{",
+    b"}",
+    b"\"",
+    b"\\u",
+    b"\xe2\x80\xa8",
+    b"\xef\xbb\xbf",
+    b"\x80\x80",
     b"18446744073709551615",
 ];
 

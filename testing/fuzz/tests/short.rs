@@ -2,8 +2,16 @@
 
 use millrace_env::Rng;
 use millrace_fuzz::{TARGETS, Target, corpus, mutate::mutated};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Room for what a reader may ask for, and far less than a number read from damaged bytes may name:
+/// who makes room for such a number is ended.
+const ADDRESSES_MAX: u64 = 8 << 30;
+/// What all kept inputs may take together.
+const CORPUS_BYTES_MAX: usize = 1 << 20;
 
 fn pass(name: &str) {
+    bound_memory();
     let target = TARGETS.iter().find(|target| target.name == name);
     let Target {
         check, mutations, ..
@@ -20,6 +28,14 @@ fn pass(name: &str) {
         }
     }
     println!("{name}: {} kept inputs", kept.len());
+}
+
+fn bound_memory() {
+    let limit = Rlimit {
+        current: Some(ADDRESSES_MAX),
+        maximum: getrlimit(Resource::As).maximum,
+    };
+    setrlimit(Resource::As, limit).expect("less is always granted");
 }
 
 /// Says which input it was that failed.
@@ -50,6 +66,13 @@ macro_rules! passes {
             assert!(TARGETS.iter().map(|target| target.name).eq(here));
         }
     };
+}
+
+#[test]
+fn the_corpus_stays_small() {
+    let kept = TARGETS.iter().flat_map(|target| corpus::of(target.name));
+    let bytes: usize = kept.map(|kept| kept.bytes.len()).sum();
+    assert!(bytes < CORPUS_BYTES_MAX, "{bytes} bytes are kept");
 }
 
 passes! { catalog engine head json offset query records segment sse wal }

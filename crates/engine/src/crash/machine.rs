@@ -4,8 +4,8 @@
 use std::{sync::Arc, time::Duration};
 
 use millrace_core::{
-    Append, Body, Create, CreateSpec, ForkAnchor, ForkRequest, ForkSource, Lifetime,
-    Offset, Payload, ProducerClaim, Refusal, ShardId, StreamName, StreamPos,
+    Append, Body, Create, CreateSpec, ForkAnchor, ForkRequest, ForkSource, Lifetime, Offset,
+    Payload, ProducerClaim, Refusal, ShardId, StreamName, StreamPos,
     slot::{shard_of, slot_of},
     stream::{Outcome, StreamState},
 };

@@ -91,7 +91,9 @@ fn answers(catalog: &Catalog) -> Vec<Result<String, StoreError>> {
     // The same number of answers whatever is damaged.
     ids.resize(4, StreamId::from_raw(1));
     let logs = catalog.manifest();
-    answers.push(told(logs.map(|manifest| manifest.map(|manifest| manifest.logs))));
+    answers.push(told(
+        logs.map(|manifest| manifest.map(|manifest| manifest.logs)),
+    ));
     answers.push(told(catalog.segments()));
     answers.push(told(catalog.doomed()));
     answers.push(told(catalog.forks()));

@@ -121,11 +121,7 @@ impl Run {
     }
 
     /// A change: the replies are the model's, or the power went and it may or may not have happened.
-    fn change(
-        &mut self,
-        change: &Change,
-        by: impl FnOnce(&mut Driver, &Change) -> Vec<Reply>,
-    ) {
+    fn change(&mut self, change: &Change, by: impl FnOnce(&mut Driver, &Change) -> Vec<Reply>) {
         let before = self.models[0].clone();
         let mut after = before.clone();
         let wanted = change.to(&mut after);
@@ -133,8 +129,9 @@ impl Run {
         assert_eq!(replies.len(), wanted.len());
         let mut tokens = self.tokens.clone();
         let pairs = wanted.iter().zip(&replies);
-        let agreed: Result<Vec<()>, String> =
-            pairs.map(|(wanted, reply)| tokens.agree(wanted, reply)).collect();
+        let agreed: Result<Vec<()>, String> = pairs
+            .map(|(wanted, reply)| tokens.agree(wanted, reply))
+            .collect();
         match agreed {
             Ok(_) => {
                 self.tokens = tokens;
@@ -182,23 +179,27 @@ impl Run {
         for model in &mut self.models {
             model.reboot();
         }
-        let found: Vec<Option<Found>> = NAMES.map(named).map(|name| self.engine().find(&name)).into();
+        let found = self.found();
         let models = std::mem::take(&mut self.models);
-        let count = models.len();
-        let is_true = |model: &Model| same(model, &found).is_ok();
-        match models.iter().find(|model| is_true(model)) {
-            Some(model) => self.models = vec![model.clone()],
-            None => panic!(
-                "found {found:?}, which is none of {count}: {:?}",
-                models.iter().map(|model| same(model, &found)).collect::<Vec<_>>()
-            ),
-        }
+        let true_one = models.iter().find(|model| same(model, &found).is_ok());
+        let Some(model) = true_one else {
+            let differ: Vec<_> = models.iter().map(|model| same(model, &found)).collect();
+            panic!("none of what may be there is: {differ:?}")
+        };
+        self.models = vec![model.clone()];
         self.compare();
+        // What came to its end meanwhile is ended first, in both.
+        self.wait(Duration::ZERO);
+    }
+
+    fn found(&mut self) -> Vec<Option<Found>> {
+        let names = NAMES.map(named);
+        names.iter().map(|name| self.engine().find(name)).collect()
     }
 
     /// Everything under every name, and the offsets of its ends.
     fn compare(&mut self) {
-        let found: Vec<Option<Found>> = NAMES.map(named).map(|name| self.engine().find(&name)).into();
+        let found = self.found();
         let model = &self.models[0];
         same(model, &found).expect("what is read was written");
         for (name, found) in NAMES.map(named).iter().zip(&found) {
@@ -219,7 +220,9 @@ fn between(before: &Model) -> Vec<Model> {
             let mut model = models[nth].clone();
             let had = model.names().count();
             let _ = model.head(&name);
-            if model.names().count() != had || model.stream(&name).is_some_and(|s| s.is_soft_deleted()) {
+            if model.names().count() != had
+                || model.stream(&name).is_some_and(|s| s.is_soft_deleted())
+            {
                 models.push(model);
             }
         }
@@ -258,9 +261,10 @@ impl Change {
     fn to(&self, model: &mut Model) -> Vec<Reply> {
         match self {
             Self::Create(name, spec, body) => vec![model.create(name, &spec.model, body)],
-            Self::Append(name, appends) => {
-                appends.iter().map(|append| model.append(name, append)).collect()
-            }
+            Self::Append(name, appends) => appends
+                .iter()
+                .map(|append| model.append(name, append))
+                .collect(),
             Self::Delete(name) => vec![model.delete(name)],
         }
     }

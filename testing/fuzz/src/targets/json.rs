@@ -28,7 +28,10 @@ fn reads_back(body: &[u8], payload: &Payload) {
     );
     // A number may be too large for this reader; then it is so in both.
     let whole: Result<Vec<Value>, _> = serde_json::from_slice(&page);
-    let parts: Result<Vec<Value>, _> = wanted.iter().map(|text| serde_json::from_str(text)).collect();
+    let parts: Result<Vec<Value>, _> = wanted
+        .iter()
+        .map(|text| serde_json::from_str(text))
+        .collect();
     assert_eq!(whole.ok(), parts.ok(), "values are the same");
 }
 
@@ -47,7 +50,9 @@ fn messages(payload: &Payload) -> Vec<String> {
     let mut messages = Vec::new();
     for len in payload.lengths() {
         let (message, after) = rest.split_at(usize::try_from(len).expect("in memory"));
-        let message = message.strip_suffix(b",").expect("a message ends in a comma");
+        let message = message
+            .strip_suffix(b",")
+            .expect("a message ends in a comma");
         messages.push(String::from_utf8(message.to_vec()).expect("JSON is UTF-8"));
         rest = after;
     }

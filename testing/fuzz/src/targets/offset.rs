@@ -41,7 +41,8 @@ fn read(text: &str) {
 /// The form as its documentation has it.
 fn spelled(text: &str) -> Option<Offset> {
     let (generation, position) = text.split_once('-')?;
-    let digits = |text: &str, count| text.len() == count && text.bytes().all(|b| b.is_ascii_digit());
+    let digits =
+        |text: &str, count| text.len() == count && text.bytes().all(|b| b.is_ascii_digit());
     (digits(generation, 13) && digits(position, 16)).then(|| Offset {
         generation: Generation(generation.parse().expect("13 digits")),
         position: StreamPos(position.parse().expect("16 digits")),

@@ -7,7 +7,14 @@ use millrace_wire::{ListQuery, ReadQuery, headers::LAST_EVENT_ID, query};
 use crate::input::Input;
 
 const KNOWN: [&str; 8] = [
-    "live", "offset", "cursor", "timeout_ms", "timeout", "prefix", "after", "limit",
+    "live",
+    "offset",
+    "cursor",
+    "timeout_ms",
+    "timeout",
+    "prefix",
+    "after",
+    "limit",
 ];
 
 /// A byte of choices; a line for `Last-Event-ID`, if one follows; the rest is a query.
@@ -28,13 +35,21 @@ pub fn check(bytes: &[u8]) {
     let pairs = pairs(query);
     let again = written(&pairs, choices);
     let read = ReadQuery::parse(Some(query), &headers);
-    assert_eq!(ReadQuery::parse(Some(&again), &headers), read, "{query:?}, {again:?}");
+    assert_eq!(
+        ReadQuery::parse(Some(&again), &headers),
+        read,
+        "{query:?}, {again:?}"
+    );
     if let Ok(read) = read {
         let timeout = read.timeout.unwrap_or_default();
         assert!(timeout <= query::TIMEOUT_MAX, "nobody waits longer");
     }
     let listed = ListQuery::parse(Some(query));
-    assert_eq!(ListQuery::parse(Some(&again)), listed, "{query:?}, {again:?}");
+    assert_eq!(
+        ListQuery::parse(Some(&again)),
+        listed,
+        "{query:?}, {again:?}"
+    );
     if let Ok(listed) = listed {
         assert!((1..=query::LIST_LIMIT_MAX).contains(&listed.limit));
     }

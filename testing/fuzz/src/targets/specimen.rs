@@ -45,8 +45,20 @@ fn make() -> Arc<SimDisk> {
         made.expect("it is created");
     }
     for (turn, len) in (0_u64..).zip([3, 300, 20_000, 7]) {
-        append(&mut engine, &text, None, turn, Payload::single(Bytes::from(vec![b'a'; len])));
-        append(&mut engine, &short, None, turn, Payload::single(Bytes::from_static(b"x")));
+        append(
+            &mut engine,
+            &text,
+            None,
+            turn,
+            Payload::single(Bytes::from(vec![b'a'; len])),
+        );
+        append(
+            &mut engine,
+            &short,
+            None,
+            turn,
+            Payload::single(Bytes::from_static(b"x")),
+        );
         // Several pages of messages.
         let messages: Vec<String> = (0..200).map(|n| format!("{},", n * n * turn)).collect();
         let lengths: Vec<u32> = messages
@@ -54,7 +66,13 @@ fn make() -> Arc<SimDisk> {
             .map(|text| u32::try_from(text.len()).expect("short"))
             .collect();
         let payload = Payload::from_lengths(Bytes::from(messages.concat()), &lengths);
-        append(&mut engine, &json, of_json.content_type.clone(), turn, payload);
+        append(
+            &mut engine,
+            &json,
+            of_json.content_type.clone(),
+            turn,
+            payload,
+        );
     }
     let branch = CreateSpec {
         fork: Some(ForkRequest {
@@ -66,7 +84,13 @@ fn make() -> Arc<SimDisk> {
     };
     let forked = engine.create(&fork, &branch, &Body::Empty);
     forked.expect("it is forked");
-    append(&mut engine, &fork, None, 0, Payload::single(Bytes::from_static(b"own")));
+    append(
+        &mut engine,
+        &fork,
+        None,
+        0,
+        Payload::single(Bytes::from_static(b"own")),
+    );
     engine.flush().expect("it is flushed");
     drop(engine);
     let disk = disk.kill();

@@ -131,11 +131,17 @@ fn received(wire: &[u8], wanted: &[Wanted], piece: usize) -> Vec<String> {
             unreachable!("there are two")
         };
         assert_eq!((&event.kind[..], &event.id[..]), ("data", token.as_str()));
-        assert_eq!((&control.kind[..], &control.id[..]), ("control", token.as_str()));
+        assert_eq!(
+            (&control.kind[..], &control.id[..]),
+            ("control", token.as_str())
+        );
         if !wanted.data.is_empty() {
             assert_eq!(event.data, wanted.data);
         }
-        assert_eq!(own.next(), Some(Decoded::Data(event.data.clone().into_bytes())));
+        assert_eq!(
+            own.next(),
+            Some(Decoded::Data(event.data.clone().into_bytes()))
+        );
         let Some(Decoded::Control(next, ..)) = own.next() else {
             panic!("a control event follows")
         };

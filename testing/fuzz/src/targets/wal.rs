@@ -46,16 +46,22 @@ pub fn check(bytes: &[u8]) {
 
 fn any_body(specimen: &Specimen, mut input: Input<'_>) {
     let records = u32::from(input.below(8));
-    let body = input.bytes(4000);
     let mut files = specimen.files.clone();
     let (_, last) = files.last_mut().expect("a log has a segment");
     let at = specimen.end;
+    // A segment keeps room for two markers.
+    let room = last.len() - at - 3 * FRAME_HEADER;
+    let body = input.bytes(room);
     let frame = frame(specimen, records, body);
     last[at..at + frame.len()].copy_from_slice(&frame);
     let read = opens_as_it_scans(&files);
     let Some(frames) = read else { return };
     let before = specimen.frames.len();
-    assert_eq!(&frames[..before], specimen.frames, "what was there is there");
+    assert_eq!(
+        &frames[..before],
+        specimen.frames,
+        "what was there is there"
+    );
     let [(lsn, events)] = &frames[before..] else {
         panic!("a frame whose checksums hold is read or corrupt")
     };
@@ -65,9 +71,13 @@ fn any_body(specimen: &Specimen, mut input: Input<'_>) {
         put_event(event, &mut out);
     }
     let written = out.finish();
+    let body = &frame[FRAME_HEADER..];
     assert!(body.starts_with(&written), "records are what was read");
     let rest = &body[written.len()..];
-    assert!(rest.len() < 8 && rest.iter().all(|byte| *byte == 0), "padding");
+    assert!(
+        rest.len() < 8 && rest.iter().all(|byte| *byte == 0),
+        "padding"
+    );
 }
 
 fn damaged(specimen: &Specimen, mut input: Input<'_>) {
@@ -78,7 +88,11 @@ fn damaged(specimen: &Specimen, mut input: Input<'_>) {
         return;
     };
     let read = frames.len();
-    assert_eq!(frames, specimen.frames[..read], "a prefix of what was written");
+    assert_eq!(
+        frames,
+        specimen.frames[..read],
+        "a prefix of what was written"
+    );
     for (nth, place) in specimen.places.iter().enumerate().skip(read) {
         // Behind the first that is missing, a header that holds proves that it was acknowledged.
         let len = if nth == read { place.len } else { FRAME_HEADER };
@@ -139,10 +153,7 @@ fn scanned(disk: &Arc<SimDisk>) -> Option<Vec<(Lsn, Vec<Event>)>> {
     }
 }
 
-fn open(
-    disk: &Arc<SimDisk>,
-    replayed: &mut Vec<(Lsn, Vec<Event>)>,
-) -> Result<Wal, StoreError> {
+fn open(disk: &Arc<SimDisk>, replayed: &mut Vec<(Lsn, Vec<Event>)>) -> Result<Wal, StoreError> {
     let mut replay = |lsn, events| {
         replayed.push((lsn, events));
         Ok(())

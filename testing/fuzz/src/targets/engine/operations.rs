@@ -189,5 +189,8 @@ fn body(input: &mut Input<'_>, content_type: Option<&ContentType>) -> Body {
 fn framed(messages: &[&str]) -> Body {
     let len = |text: &&str| u32::try_from(text.len()).expect("short");
     let lengths: Vec<u32> = messages.iter().map(len).collect();
-    Body::Framed(Payload::from_lengths(Bytes::from(messages.concat()), &lengths))
+    Body::Framed(Payload::from_lengths(
+        Bytes::from(messages.concat()),
+        &lengths,
+    ))
 }

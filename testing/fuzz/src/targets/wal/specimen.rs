@@ -1,4 +1,4 @@
-//! A log of three segments, whole, and an encoder of its checksums that is written from
+//! A log of a few segments, whole, and an encoder of its checksums that is written from
 //! `docs/format.md`.
 
 use std::sync::Arc;
@@ -68,7 +68,7 @@ impl Specimen {
             .into_iter()
             .filter(|(path, _)| path.ends_with(".wal"))
             .collect();
-        assert_eq!(files.len(), 3, "turns enough for three segments");
+        assert!(files.len() > 2, "turns enough for some segments");
         let mut all = Vec::new();
         let mut places = Vec::new();
         let mut take = |frame: FrameInfo| {
@@ -128,7 +128,11 @@ fn turns() -> Vec<Vec<Event>> {
                 at: Timestamp(turn),
             })
         };
-        turns.push((0..=turn % 2).map(|nth| appended(turn * 5000 + nth)).collect());
+        turns.push(
+            (0..=turn % 2)
+                .map(|nth| appended(turn * 5000 + nth))
+                .collect(),
+        );
     }
     let reason = DeleteReason::Request;
     turns.push(vec![Event::Deleted { stream, reason }]);
