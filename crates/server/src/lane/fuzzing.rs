@@ -28,7 +28,7 @@ pub enum Look {
     /// A request.
     Request {
         /// What it asks.
-        asks: Asks,
+        asks: Box<Asks>,
         /// Bytes of the buffer that it took.
         length: usize,
     },
@@ -111,5 +111,8 @@ pub fn look(input: &[u8], access: &Access, memory: Option<&mut Memory>) -> Look 
         head::Look::Head(Head { name, length }) => (Asks::Head { name }, length),
         head::Look::Plain { request, length } => (Asks::Plain(request), length),
     };
-    Look::Request { asks, length }
+    Look::Request {
+        asks: Box::new(asks),
+        length,
+    }
 }

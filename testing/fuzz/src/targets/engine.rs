@@ -1,20 +1,25 @@
 //! The engine against the oracle: any operations on a few streams, with flushes, compactions, expiry,
-//! restarts and power loss at any I/O in between, recovery included. Every answer is the model's; after
+//! restarts, full disks and power loss at any I/O in between, recovery included. Every answer is the model's; after
 //! power loss what was acknowledged is there, what was under way is there whole or not at all, and an
 //! offset never comes to mean anything else.
 //!
 //! Time passes, then all that is due is ended, in both: who finds it first is no matter here.
 
+mod compare;
 mod operations;
 
 use std::{sync::Arc, time::Duration};
 
-use millrace_core::Timestamp;
+use millrace_core::{Refusal, Timestamp};
 use millrace_engine::fuzzing::{Driver, Found};
 use millrace_env::{SimClock, SimDisk};
 use millrace_model::{Model, Reply, Tokens};
+use millrace_store::StoreError;
 
-use self::operations::{Change, Operation};
+use self::{
+    compare::{between, same},
+    operations::{Change, Operation},
+};
 use super::specimen::named;
 use crate::input::Input;
 
@@ -47,6 +52,8 @@ struct Run {
     /// Counts the starts, each of which has random numbers of its own.
     starts: u64,
     engine: Option<Driver>,
+    /// The disk has little room left, or none.
+    is_full: bool,
     /// What may be: more than one only after power was lost in the middle of a change.
     models: Vec<Model>,
     tokens: Tokens,
@@ -60,6 +67,7 @@ impl Run {
             shards,
             starts: 0,
             engine: None,
+            is_full: false,
             models: vec![Model::at(NOW)],
             tokens: Tokens::default(),
         };
@@ -105,15 +113,27 @@ impl Run {
                 self.disk.crash_after(ios);
                 Ok(())
             }
+            Operation::Fill(room) => {
+                self.is_full = true;
+                self.disk.set_capacity(Some(self.disk.used() + room));
+                Ok(())
+            }
+            Operation::MakeRoom => {
+                self.make_room();
+                Ok(())
+            }
             Operation::Kill => {
                 self.engine = None;
+                self.make_room();
                 self.disk = self.disk.kill();
                 self.reopened();
                 Ok(())
             }
         };
-        if let Err(error) = done {
-            assert!(self.disk.is_down(), "maintenance fails: {error}");
+        match done {
+            Ok(()) => {}
+            Err(StoreError::Full) if self.is_full => {}
+            Err(error) => assert!(self.disk.is_down(), "maintenance fails: {error}"),
         }
         if !self.disk.is_down() {
             self.compare();
@@ -137,6 +157,9 @@ impl Run {
                 self.tokens = tokens;
                 self.models = vec![after];
             }
+            Err(_) if self.is_full && !self.disk.is_down() => {
+                self.models = vec![self.without_refused(change, &replies)];
+            }
             Err(what) => {
                 assert!(self.disk.is_down(), "{what} to {change:?}");
                 let acknowledged = replies.iter().any(Result::is_ok);
@@ -146,23 +169,50 @@ impl Run {
         }
     }
 
+    /// What the model comes to where changes for which there was no space did not happen (T13, T14).
+    fn without_refused(&mut self, change: &Change, replies: &[Reply]) -> Model {
+        let mut model = self.models[0].clone();
+        for (nth, reply) in replies.iter().enumerate() {
+            if *reply == Err(Refusal::StorageFull) {
+                continue;
+            }
+            let wanted = change.one(nth, &mut model);
+            let agreed = self.tokens.agree(&wanted, reply);
+            agreed.expect("what is not refused for want of space is done");
+        }
+        model
+    }
+
+    fn make_room(&mut self) {
+        self.is_full = false;
+        self.disk.set_capacity(None);
+    }
+
     fn wait(&mut self, by: Duration) {
         self.clock.advance(by);
         let mut after = self.models[0].clone();
         after.advance(by);
         let before = after.clone();
         after.sweep();
-        match self.engine().sweep() {
-            // Each expiry is a turn of its own, and nobody is told of it: a part of them may be done.
-            _ if self.disk.is_down() => self.models = between(&before),
-            Ok(()) => self.models = vec![after],
-            Err(error) => panic!("sweeping fails: {error}"),
+        let swept = self.engine().sweep();
+        // Each expiry is a turn of its own, and nobody is told of it: a part of them may be done.
+        if self.disk.is_down() {
+            self.models = between(&before);
+            return;
+        }
+        swept.expect("sweeping works");
+        if self.is_full {
+            self.models = between(&before);
+            self.find_the_true_one();
+        } else {
+            self.models = vec![after];
         }
     }
 
     /// The end of the process by loss of power, perhaps in recovery too.
     fn restart(&mut self, input: &mut Input<'_>) {
         self.engine = None;
+        self.make_room();
         self.disk = self.disk.crash();
         for _ in 0..input.below(3) {
             self.disk.crash_after(u64::from(input.u8()));
@@ -173,12 +223,19 @@ impl Run {
         self.reopened();
     }
 
-    /// Opens, and finds out which of the models is true.
     fn reopened(&mut self) {
         self.start();
         for model in &mut self.models {
             model.reboot();
         }
+        self.find_the_true_one();
+        self.compare();
+        // What came to its end meanwhile is ended first, in both.
+        self.wait(Duration::ZERO);
+    }
+
+    /// One of the models that may be true is.
+    fn find_the_true_one(&mut self) {
         let found = self.found();
         let models = std::mem::take(&mut self.models);
         let true_one = models.iter().find(|model| same(model, &found).is_ok());
@@ -187,9 +244,6 @@ impl Run {
             panic!("none of what may be there is: {differ:?}")
         };
         self.models = vec![model.clone()];
-        self.compare();
-        // What came to its end meanwhile is ended first, in both.
-        self.wait(Duration::ZERO);
     }
 
     fn found(&mut self) -> Vec<Option<Found>> {
@@ -212,43 +266,6 @@ impl Run {
     }
 }
 
-/// The models between now and all that is due having been ended, in any order.
-fn between(before: &Model) -> Vec<Model> {
-    let mut models = vec![before.clone()];
-    for name in NAMES.map(named) {
-        for nth in 0..models.len() {
-            let mut model = models[nth].clone();
-            let had = model.names().count();
-            let _ = model.head(&name);
-            if model.names().count() != had
-                || model.stream(&name).is_some_and(|s| s.is_soft_deleted())
-            {
-                models.push(model);
-            }
-        }
-    }
-    models
-}
-
-fn same(model: &Model, found: &[Option<Found>]) -> Result<(), String> {
-    for (name, found) in NAMES.map(named).iter().zip(found) {
-        let wanted = model.stream(name);
-        let is_same = match (wanted, found) {
-            (None, None) => true,
-            (Some(stream), Some(found)) => {
-                stream.bytes() == found.bytes
-                    && stream.is_closed() == found.closed
-                    && stream.is_soft_deleted() == found.soft_deleted
-            }
-            _ => false,
-        };
-        if !is_same {
-            return Err(format!("{name}: {found:?} instead of {wanted:?}"));
-        }
-    }
-    Ok(())
-}
-
 fn carry_out(engine: &mut Driver, change: &Change) -> Vec<Reply> {
     match change {
         Change::Create(name, spec, body) => vec![engine.create(name, &spec.real, body)],
@@ -259,13 +276,19 @@ fn carry_out(engine: &mut Driver, change: &Change) -> Vec<Reply> {
 
 impl Change {
     fn to(&self, model: &mut Model) -> Vec<Reply> {
+        let count = match self {
+            Self::Append(_, appends) => appends.len(),
+            Self::Create(..) | Self::Delete(_) => 1,
+        };
+        (0..count).map(|nth| self.one(nth, model)).collect()
+    }
+
+    /// The n-th request of it.
+    fn one(&self, nth: usize, model: &mut Model) -> Reply {
         match self {
-            Self::Create(name, spec, body) => vec![model.create(name, &spec.model, body)],
-            Self::Append(name, appends) => appends
-                .iter()
-                .map(|append| model.append(name, append))
-                .collect(),
-            Self::Delete(name) => vec![model.delete(name)],
+            Self::Create(name, spec, body) => model.create(name, &spec.model, body),
+            Self::Append(name, appends) => model.append(name, &appends[nth]),
+            Self::Delete(name) => model.delete(name),
         }
     }
 }

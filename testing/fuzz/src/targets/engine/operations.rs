@@ -24,6 +24,10 @@ pub(super) enum Operation {
     Wait(Duration),
     /// The power goes at the n-th I/O from here.
     LosePowerIn(u64),
+    /// Only so many bytes are left on the disk.
+    Fill(u64),
+    /// The disk has room again.
+    MakeRoom,
     /// The process ends and starts again.
     Kill,
 }
@@ -54,7 +58,11 @@ impl Operation {
             10 => Self::FlushAround(appends(input, model)),
             11 => Self::Compact,
             12 => Self::Wait(Duration::from_millis(u64::from(input.u8()) * 50)),
-            13 => Self::Kill,
+            13 => match input.below(4) {
+                0 | 1 => Self::Kill,
+                2 => Self::Fill(u64::from(input.u8()) * 256),
+                _ => Self::MakeRoom,
+            },
             _ => Self::LosePowerIn(1 + u64::from(input.below(64))),
         }
     }
