@@ -20,6 +20,9 @@ mod client;
 mod error;
 mod events;
 mod follower;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod offset;
 mod page;
 mod patience;

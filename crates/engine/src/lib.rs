@@ -10,12 +10,15 @@
 
 mod budget;
 mod changes;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 mod crash;
 mod directory;
 pub mod engine;
 mod fork;
 mod frames;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod list;
 mod live;
 mod maintenance;

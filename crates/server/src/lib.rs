@@ -27,6 +27,9 @@ pub mod config;
 mod conn;
 mod core;
 mod front;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handlers;
 mod held;
 mod lane;

@@ -19,6 +19,9 @@ pub mod compact;
 pub mod dump;
 pub mod error;
 pub mod flush;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod reserve;
 pub mod scrub;
 pub mod segment;

@@ -4,8 +4,8 @@
 use std::{sync::Arc, time::Duration};
 
 use millrace_core::{
-    Append, Body, Create, CreateSpec, Event, ForkAnchor, ForkRequest, ForkSource, Lifetime, Lsn,
-    Offset, Payload, ProducerClaim, Refusal, ShardId, StreamName, StreamPos,
+    Append, Body, Create, CreateSpec, ForkAnchor, ForkRequest, ForkSource, Lifetime, Offset,
+    Payload, ProducerClaim, Refusal, ShardId, StreamName, StreamPos,
     slot::{shard_of, slot_of},
     stream::{Outcome, StreamState},
 };
@@ -132,6 +132,7 @@ impl Machine {
         let name = match command {
             Command::Create(create) => &create.name,
             Command::Append { name, .. } | Command::Delete { name } => name,
+            #[cfg(test)]
             Command::Panic => return ShardId::ZERO,
             other => panic!("{other:?} is no client's"),
         };
@@ -139,9 +140,10 @@ impl Machine {
     }
 
     /// Shows the first shard one more frame of its log.
-    pub(super) fn replay(&mut self, event: Event) -> Result<(), StoreError> {
+    #[cfg(test)]
+    pub(super) fn replay(&mut self, event: millrace_core::Event) -> Result<(), StoreError> {
         let core = &mut self.cores[0];
-        let next = Lsn(core.published().get() + 1);
+        let next = millrace_core::Lsn(core.published().get() + 1);
         core.replay(next, vec![event])
     }
 

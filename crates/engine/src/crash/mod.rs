@@ -4,7 +4,16 @@
 //!
 //! `MILLRACE_SEEDS` sets how many seeds run (200), `MILLRACE_SEED` runs one.
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod driver;
+#[cfg(test)]
 mod hazards;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "fuzzing drives less of it than the tests do")
+)]
 mod machine;
+#[cfg(test)]
 mod seeds;
+#[cfg(test)]
 mod world;

@@ -67,7 +67,7 @@ impl Holder {
     }
 
     /// The bytes of `from..until`, read at once.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn bytes(&self, segments: &Segments, from: StreamPos, until: StreamPos) -> Vec<u8> {
         let mut slices = Vec::new();
         self.plan(segments, from, until, &mut slices);

@@ -247,7 +247,13 @@ pub(super) fn look(input: &[u8], access: &Access, memo: Option<&mut Memo>) -> Lo
         return meaning.look(input, head);
     }
     let Some(body) = input[head..].get(..length) else {
-        return Look::Partial { in_body: true };
+        // Hyper refuses a broken target without its body.
+        let is_request = plain(method, target, &fields, &[]).is_some();
+        return if is_request {
+            Look::Partial { in_body: true }
+        } else {
+            Look::Other
+        };
     };
     let length = head + length;
     match plain(method, target, &fields, body) {

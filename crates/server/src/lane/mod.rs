@@ -20,6 +20,8 @@
 mod append;
 mod chunks;
 mod create;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod head;
 mod line;
 mod read;

@@ -176,12 +176,12 @@ impl Catalog {
     }
 
     /// Changes tables past all rules, for tests of what finds that.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn tamper(&self, with: &dyn Fn(&redb::WriteTransaction)) {
-        let opened = self.shared.reopen(Access::Write).unwrap();
-        let tx = opened.db.begin_write().unwrap();
+        let opened = self.shared.reopen(Access::Write).expect("it opens");
+        let tx = opened.db.begin_write().expect("it begins");
         with(&tx);
-        tx.commit().unwrap();
+        tx.commit().expect("it commits");
     }
 
     /// Answers a question from the last commit.

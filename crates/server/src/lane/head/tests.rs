@@ -138,6 +138,23 @@ fn t94_what_can_be_read_in_two_ways_is_read_by_hyper_alone() {
 }
 
 #[test]
+fn a_target_that_is_no_uri_is_refused_without_its_body() {
+    check(
+        &[
+            (
+                "POST v1/stream/a HTTP/1.1\r\nContent-Length: 2\r\n\r\nx",
+                "hyper",
+            ),
+            (
+                "POST v1/stream/a HTTP/1.1\r\nContent-Length: 2\r\n\r\nxy",
+                "hyper",
+            ),
+        ],
+        &Access::Open,
+    );
+}
+
+#[test]
 fn reads_of_events_go_the_short_way_too_however_they_are_written() {
     check(
         &[

@@ -1,0 +1,4 @@
+//! `millrace_fuzz::targets::engine` for libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| millrace_fuzz::targets::engine::check(bytes));

@@ -1,0 +1,4 @@
+//! `millrace_fuzz::targets::query` for libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| millrace_fuzz::targets::query::check(bytes));
