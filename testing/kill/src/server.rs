@@ -209,8 +209,22 @@ impl Server {
 
     /// Asks the server to end.
     pub fn ask_to_stop(&self) -> Result<(), String> {
+        self.signal(Signal::TERM)
+    }
+
+    /// Lets the server do nothing from now on.
+    pub fn pause(&self) -> Result<(), String> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets a paused server go on.
+    pub fn go_on(&self) -> Result<(), String> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<(), String> {
         let pid = Pid::from_child(&self.child);
-        kill_process(pid, Signal::TERM).map_err(|error| format!("no SIGTERM: {error}"))
+        kill_process(pid, signal).map_err(|error| format!("no {signal:?}: {error}"))
     }
 
     /// Asks the server to end and waits for it.

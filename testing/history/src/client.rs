@@ -1,0 +1,370 @@
+//! A client: random operations on the few names of a round, each recorded with when it was sent, when
+//! it was answered, and what.
+//!
+//! Some requests are cut off: some half way, which must do nothing, and is recorded as nothing; some
+//! when they are whole, which may do anything. A client that waited long enough gives up, too.
+
+use std::{
+    io,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use millrace_kill::{
+    http::{Connection, Request, Response},
+    schedule::Chance,
+};
+
+use crate::{
+    answers::{Meaning, meaning, request},
+    history::{Append, Claim, Item, Offset, Operation, Record, Refusal, Verdict},
+    place::Place,
+};
+
+/// Producers that all clients of a round share.
+const PRODUCERS: u32 = 3;
+
+/// What the clients of all rounds share.
+#[derive(Debug, Default)]
+pub struct Shared {
+    /// The last item's number.
+    items: AtomicU32,
+    /// Requests that were cut off half way.
+    pub cut: AtomicU64,
+    /// Answers that must not be, whatever else happened.
+    pub broken: Mutex<Vec<String>>,
+}
+
+/// What the clients of a round tell each other, so that they get in each other's way.
+#[derive(Debug)]
+pub struct Round<'a> {
+    /// Where the server is.
+    pub place: &'a Place,
+    /// What outlives the round.
+    pub shared: &'a Shared,
+    /// The names.
+    pub names: Vec<String>,
+    heard: Mutex<Heard>,
+}
+
+#[derive(Debug, Default)]
+struct Heard {
+    /// Offsets that somebody was told, under whatever name.
+    offsets: Vec<Offset>,
+    /// By name and producer: its epoch and what it would send next.
+    producers: std::collections::HashMap<(String, u32), (u64, u64)>,
+    /// The highest `Stream-Seq` so far.
+    seq: u64,
+}
+
+impl<'a> Round<'a> {
+    /// A round over these names.
+    pub fn new(place: &'a Place, shared: &'a Shared, names: Vec<String>) -> Self {
+        Self {
+            place,
+            shared,
+            names,
+            heard: Mutex::default(),
+        }
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn item(&self) -> Item {
+        Item::new(self.shared.items.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// A record whose end is not known yet where it has no answer: that of the server's life.
+#[derive(Debug)]
+pub struct Open {
+    record: Record,
+    life: usize,
+}
+
+impl Open {
+    /// The record, once the server's life is over or nothing more is asked of it.
+    pub fn close(mut self, place: &Place) -> Record {
+        if self.record.answer.is_none() {
+            self.record.until = place.end_of(self.life);
+        }
+        self.record
+    }
+}
+
+/// One client.
+pub struct Client<'a> {
+    round: &'a Round<'a>,
+    number: u32,
+    chance: Chance,
+    connection: Option<(Connection, usize)>,
+    records: Vec<Open>,
+}
+
+/// How a request is sent.
+enum Care {
+    /// Wait for its answer so long.
+    Wait(Duration),
+    /// Close when this many bytes of it are sent.
+    Part(usize),
+    /// Close when it is sent.
+    Leave,
+}
+
+impl<'a> Client<'a> {
+    /// Client `number` of a round.
+    pub fn new(round: &'a Round<'a>, number: u32, chance: Chance) -> Self {
+        Self {
+            round,
+            number,
+            chance,
+            connection: None,
+            records: Vec::new(),
+        }
+    }
+
+    /// Does `count` operations.
+    pub fn work(mut self, count: u32) -> Vec<Open> {
+        for _ in 0..count {
+            let name = self.round.names[self.chance.index(self.round.names.len())].clone();
+            let operation = self.invent(&name);
+            if self.insist(&name, &operation).is_none() {
+                break;
+            }
+            std::thread::sleep(self.chance.millis(0, 5));
+        }
+        self.records
+    }
+
+    /// Reads every name to its end, and waits for every answer.
+    pub fn look(mut self) -> Vec<Open> {
+        for name in self.round.names.clone() {
+            for operation in [Operation::Read(None), Operation::Head] {
+                let patient = Care::Wait(millrace_kill::http::PATIENCE);
+                let _ = self.send(&name, &operation, &patient);
+            }
+        }
+        self.records
+    }
+
+    fn invent(&mut self, name: &str) -> Operation {
+        match self.chance.between(0, 100) {
+            0..10 => Operation::Create(self.chance.percent(50).then(|| self.round.item())),
+            10..16 => self.fork(name),
+            16..20 => Operation::Delete,
+            20..28 => Operation::Head,
+            28..44 => Operation::Read(None),
+            44..50 => Operation::Read(self.offset()),
+            _ => Operation::Append(self.append(name)),
+        }
+    }
+
+    fn fork(&mut self, name: &str) -> Operation {
+        let source = self.round.names[self.chance.index(self.round.names.len())].clone();
+        match self.offset() {
+            Some(at) if source != name => Operation::Fork { source, at },
+            _ => Operation::Head,
+        }
+    }
+
+    /// Mostly one of the last that somebody was told.
+    fn offset(&mut self) -> Option<Offset> {
+        let heard = self.round.heard();
+        let few = heard
+            .offsets
+            .len()
+            .min(if self.chance.percent(70) { 6 } else { 1000 });
+        let back = self.chance.index(few.max(1));
+        heard.offsets.iter().rev().nth(back).copied()
+    }
+
+    fn append(&mut self, name: &str) -> Append {
+        let close = self.chance.percent(4);
+        let bare = close && self.chance.percent(50);
+        let producer = self.chance.percent(45).then(|| self.claim(name));
+        let seq = self.chance.percent(30).then(|| {
+            let mut heard = self.round.heard();
+            heard.seq += 1;
+            heard.seq.saturating_sub(self.chance.between(0, 4))
+        });
+        Append {
+            item: (!bare).then(|| self.round.item()),
+            seq,
+            producer,
+            close,
+        }
+    }
+
+    /// A producer's next request as far as anybody knows; sometimes the last once more, sometimes
+    /// another epoch.
+    fn claim(&mut self, name: &str) -> Claim {
+        let id = u32::try_from(self.chance.index(PRODUCERS as usize)).expect("a few");
+        let mut heard = self.round.heard();
+        let next = heard.producers.entry((name.into(), id)).or_default();
+        let (epoch, seq) = *next;
+        match self.chance.between(0, 100) {
+            0..15 => Claim {
+                id,
+                epoch,
+                seq: seq.saturating_sub(1),
+            },
+            15..20 => {
+                *next = (epoch + 1, 1);
+                Claim {
+                    id,
+                    epoch: epoch + 1,
+                    seq: 0,
+                }
+            }
+            _ => {
+                *next = (epoch, seq + 1);
+                Claim { id, epoch, seq }
+            }
+        }
+    }
+
+    /// Sends an operation, and a producer's again until it is answered, as producers do. `None`: there
+    /// is no server any more.
+    fn insist(&mut self, name: &str, operation: &Operation) -> Option<()> {
+        let again = matches!(
+            operation,
+            Operation::Append(Append {
+                producer: Some(_),
+                ..
+            })
+        );
+        for _ in 0..3 {
+            let care = self.care(name, operation);
+            let answered = self.send(name, operation, &care)?;
+            if answered || !again || self.chance.percent(20) {
+                break;
+            }
+        }
+        Some(())
+    }
+
+    fn care(&mut self, name: &str, operation: &Operation) -> Care {
+        match self.chance.between(0, 100) {
+            0..3 => {
+                let len = request(name, operation).bytes().len();
+                Care::Part(self.chance.index(len))
+            }
+            3..6 => Care::Leave,
+            6..16 => Care::Wait(self.chance.millis(1, 20)),
+            _ => Care::Wait(self.chance.millis(100, 400)),
+        }
+    }
+
+    /// Sends an operation once; whether it was answered.
+    fn send(&mut self, name: &str, operation: &Operation, care: &Care) -> Option<bool> {
+        let request = request(name, operation);
+        let Some((mut connection, life)) = self.connect()? else {
+            return Some(false);
+        };
+        let invoked = self.round.place.now();
+        if let Care::Part(len) = care {
+            self.round.shared.cut.fetch_add(1, Ordering::Relaxed);
+            // What breaks off does nothing, and so does what does not even arrive.
+            let _ = connection.write(&request.bytes()[..*len]);
+            return Some(false);
+        }
+        let response = exchange(&mut connection, &request, care);
+        let until = self.round.place.now();
+        let answer = match response.map(|response| (meaning(operation, &response), response)) {
+            Ok((Ok(meaning), response)) => {
+                if response.head.header("connection") != Some("close") {
+                    self.connection = Some((connection, life));
+                }
+                match meaning {
+                    Meaning::NotDone => return Some(false),
+                    Meaning::Unknown => None,
+                    Meaning::Told(answer) => Some(answer),
+                }
+            }
+            Ok((Err(what), _)) => {
+                self.broken(format!("{name}: {operation}: {what}"));
+                None
+            }
+            Err(error) => {
+                if error.kind() == io::ErrorKind::InvalidData {
+                    self.broken(format!("{name}: {operation}: {error}"));
+                }
+                None
+            }
+        };
+        let record = Record {
+            client: self.number,
+            name: name.into(),
+            operation: operation.clone(),
+            invoked,
+            until,
+            answer,
+        };
+        self.hear(&record);
+        let answered = record.answer.is_some();
+        self.records.push(Open { record, life });
+        Some(answered)
+    }
+
+    /// A connection to the server, and which of its lives that is.
+    fn connect(&mut self) -> Option<Option<(Connection, usize)>> {
+        let (address, life) = self.round.place.server()?;
+        Some(match self.connection.take() {
+            Some((connection, of)) if of == life => Some((connection, of)),
+            _ => Connection::open(address)
+                .ok()
+                .map(|connection| (connection, life)),
+        })
+    }
+
+    /// Takes up what the others may use.
+    fn hear(&self, record: &Record) {
+        let Some(answer) = &record.answer else { return };
+        let mut heard = self.round.heard();
+        heard.offsets.extend(answer.tail);
+        let Operation::Append(Append {
+            producer: Some(claim),
+            ..
+        }) = record.operation
+        else {
+            return;
+        };
+        let next = match answer.verdict {
+            Verdict::Refused(Refusal::SeqGap { expected }) => (claim.epoch, expected),
+            Verdict::Refused(Refusal::StaleEpoch { current }) => (current, claim.seq + 1),
+            Verdict::Refused(Refusal::NotFound) => (0, 0),
+            Verdict::Duplicate { highest } => (claim.epoch, highest + 1),
+            _ => return,
+        };
+        heard
+            .producers
+            .insert((record.name.clone(), claim.id), next);
+    }
+
+    fn broken(&self, what: String) {
+        let broken = self.round.shared.broken.lock();
+        broken.unwrap_or_else(PoisonError::into_inner).push(what);
+    }
+}
+
+fn exchange(connection: &mut Connection, request: &Request, care: &Care) -> io::Result<Response> {
+    connection.write(&request.bytes())?;
+    let Care::Wait(patience) = care else {
+        return Err(io::ErrorKind::ConnectionAborted.into());
+    };
+    if connection.wait(*patience)? {
+        connection.answer(request)
+    } else {
+        Err(io::ErrorKind::TimedOut.into())
+    }
+}
+
+/// The records of a round, once all that was asked in it is over.
+pub fn close(open: Vec<Open>, place: &Place) -> Vec<Record> {
+    open.into_iter().map(|open| open.close(place)).collect()
+}
