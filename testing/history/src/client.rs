@@ -4,98 +4,21 @@
 //! Some requests are cut off: some half way, which must do nothing, and is recorded as nothing; some
 //! when they are whole, which may do anything. A client that waited long enough gives up, too.
 
-use std::{
-    io,
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{io, sync::atomic::Ordering, time::Duration};
 
 use millrace_kill::{
-    http::{Connection, Request, Response},
+    http::{Connection, PATIENCE, Request, Response},
     schedule::Chance,
 };
 
 use crate::{
     answers::{Meaning, meaning, request},
-    history::{Append, Claim, Item, Offset, Operation, Record, Refusal, Verdict},
-    place::Place,
+    history::{Append, Claim, Offset, Operation, Record},
+    round::{Open, Round},
 };
 
 /// Producers that all clients of a round share.
 const PRODUCERS: u32 = 3;
-
-/// What the clients of all rounds share.
-#[derive(Debug, Default)]
-pub struct Shared {
-    /// The last item's number.
-    items: AtomicU32,
-    /// Requests that were cut off half way.
-    pub cut: AtomicU64,
-    /// Answers that must not be, whatever else happened.
-    pub broken: Mutex<Vec<String>>,
-}
-
-/// What the clients of a round tell each other, so that they get in each other's way.
-#[derive(Debug)]
-pub struct Round<'a> {
-    /// Where the server is.
-    pub place: &'a Place,
-    /// What outlives the round.
-    pub shared: &'a Shared,
-    /// The names.
-    pub names: Vec<String>,
-    heard: Mutex<Heard>,
-}
-
-#[derive(Debug, Default)]
-struct Heard {
-    /// Offsets that somebody was told, under whatever name.
-    offsets: Vec<Offset>,
-    /// By name and producer: its epoch and what it would send next.
-    producers: std::collections::HashMap<(String, u32), (u64, u64)>,
-    /// The highest `Stream-Seq` so far.
-    seq: u64,
-}
-
-impl<'a> Round<'a> {
-    /// A round over these names.
-    pub fn new(place: &'a Place, shared: &'a Shared, names: Vec<String>) -> Self {
-        Self {
-            place,
-            shared,
-            names,
-            heard: Mutex::default(),
-        }
-    }
-
-    fn heard(&self) -> MutexGuard<'_, Heard> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn item(&self) -> Item {
-        Item::new(self.shared.items.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
-/// A record whose end is not known yet where it has no answer: that of the server's life.
-#[derive(Debug)]
-pub struct Open {
-    record: Record,
-    life: usize,
-}
-
-impl Open {
-    /// The record, once the server's life is over or nothing more is asked of it.
-    pub fn close(mut self, place: &Place) -> Record {
-        if self.record.answer.is_none() {
-            self.record.until = place.end_of(self.life);
-        }
-        self.record
-    }
-}
 
 /// One client.
 pub struct Client<'a> {
@@ -145,7 +68,7 @@ impl<'a> Client<'a> {
     pub fn look(mut self) -> Vec<Open> {
         for name in self.round.names.clone() {
             for operation in [Operation::Read(None), Operation::Head] {
-                let patient = Care::Wait(millrace_kill::http::PATIENCE);
+                let patient = Care::Wait(PATIENCE);
                 let _ = self.send(&name, &operation, &patient);
             }
         }
@@ -275,28 +198,18 @@ impl<'a> Client<'a> {
         }
         let response = exchange(&mut connection, &request, care);
         let until = self.round.place.now();
-        let answer = match response.map(|response| (meaning(operation, &response), response)) {
-            Ok((Ok(meaning), response)) => {
-                if response.head.header("connection") != Some("close") {
-                    self.connection = Some((connection, life));
-                }
-                match meaning {
-                    Meaning::NotDone => return Some(false),
-                    Meaning::Unknown => None,
-                    Meaning::Told(answer) => Some(answer),
-                }
-            }
-            Ok((Err(what), _)) => {
-                self.broken(format!("{name}: {operation}: {what}"));
-                None
-            }
-            Err(error) => {
-                if error.kind() == io::ErrorKind::InvalidData {
-                    self.broken(format!("{name}: {operation}: {error}"));
-                }
-                None
-            }
+        if response
+            .as_ref()
+            .is_ok_and(|response| response.head.header("connection") != Some("close"))
+        {
+            self.connection = Some((connection, life));
+        }
+        let answer = match self.understood(name, operation, response) {
+            Meaning::NotDone => return Some(false),
+            Meaning::Unknown => None,
+            Meaning::Told(answer) => Some(answer),
         };
+        let answered = answer.is_some();
         let record = Record {
             client: self.number,
             name: name.into(),
@@ -305,10 +218,26 @@ impl<'a> Client<'a> {
             until,
             answer,
         };
-        self.hear(&record);
-        let answered = record.answer.is_some();
+        self.round.heard().take(&record);
         self.records.push(Open { record, life });
         Some(answered)
+    }
+
+    fn understood(
+        &self,
+        name: &str,
+        operation: &Operation,
+        response: io::Result<Response>,
+    ) -> Meaning {
+        let wrong = match response.map(|response| meaning(operation, &response)) {
+            Ok(Ok(meaning)) => return meaning,
+            Ok(Err(what)) => what,
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => error.to_string(),
+            // Cut off, or too late.
+            Err(_) => return Meaning::Unknown,
+        };
+        self.round.broken(format!("{name}: {operation}: {wrong}"));
+        Meaning::Unknown
     }
 
     /// A connection to the server, and which of its lives that is.
@@ -320,35 +249,6 @@ impl<'a> Client<'a> {
                 .ok()
                 .map(|connection| (connection, life)),
         })
-    }
-
-    /// Takes up what the others may use.
-    fn hear(&self, record: &Record) {
-        let Some(answer) = &record.answer else { return };
-        let mut heard = self.round.heard();
-        heard.offsets.extend(answer.tail);
-        let Operation::Append(Append {
-            producer: Some(claim),
-            ..
-        }) = record.operation
-        else {
-            return;
-        };
-        let next = match answer.verdict {
-            Verdict::Refused(Refusal::SeqGap { expected }) => (claim.epoch, expected),
-            Verdict::Refused(Refusal::StaleEpoch { current }) => (current, claim.seq + 1),
-            Verdict::Refused(Refusal::NotFound) => (0, 0),
-            Verdict::Duplicate { highest } => (claim.epoch, highest + 1),
-            _ => return,
-        };
-        heard
-            .producers
-            .insert((record.name.clone(), claim.id), next);
-    }
-
-    fn broken(&self, what: String) {
-        let broken = self.round.shared.broken.lock();
-        broken.unwrap_or_else(PoisonError::into_inner).push(what);
     }
 }
 
@@ -362,9 +262,4 @@ fn exchange(connection: &mut Connection, request: &Request, care: &Care) -> io::
     } else {
         Err(io::ErrorKind::TimedOut.into())
     }
-}
-
-/// The records of a round, once all that was asked in it is over.
-pub fn close(open: Vec<Open>, place: &Place) -> Vec<Record> {
-    open.into_iter().map(|open| open.close(place)).collect()
 }

@@ -14,9 +14,10 @@ use millrace_kill::{
 
 use crate::{
     check::{Checked, check},
-    client::{Client, Open, Round, Shared, close},
+    client::Client,
     history::Record,
     place::Place,
+    round::{Open, Round, Shared, close},
     settings::Settings,
 };
 
@@ -51,8 +52,10 @@ pub fn run(settings: &Settings) -> Result<Outcome, String> {
     let home = KillSettings {
         binary: settings.binary.clone(),
         kills: 0,
+        within: None,
         seed: settings.seed,
         durability: settings.durability.clone(),
+        json: false,
     };
     let mut home = Home::new(&home).map_err(|error| format!("no directory: {error}"))?;
     let (place, shared) = (Place::default(), Shared::default());
