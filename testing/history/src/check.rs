@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::{
-    explain::{self, Explanation},
+    explain::Contradiction,
     history::{Answer, Item, Operation, Record, Verdict},
     search::{Found, NODES_MAX, search},
     state::{Known, OF_SOURCE, State},
@@ -37,7 +37,7 @@ impl Checked {
 }
 
 /// Looks for an order of every name's operations that explains what clients were told.
-pub fn check(history: &[Record]) -> Result<Checked, Explanation> {
+pub fn check(history: &[Record]) -> Result<Checked, Contradiction> {
     let known = known(history)?;
     let mut checked = Checked::default();
     for (name, records) in by_name(history) {
@@ -48,7 +48,13 @@ pub fn check(history: &[Record]) -> Result<Checked, Explanation> {
         match search(&records, State::new(&name, &known), &known, NODES_MAX) {
             Found::Order => {}
             Found::TooLarge => checked.undecided += 1,
-            Found::None(_) => return Err(explain::smallest(&name, &records, &known)),
+            Found::None(_) => {
+                return Err(Contradiction::NoOrder {
+                    name,
+                    records,
+                    known,
+                });
+            }
         }
     }
     Ok(checked)
@@ -92,7 +98,7 @@ fn lent(record: &Record) -> Option<Record> {
 }
 
 /// What was read under each generation: all of it must agree, whoever read it under whatever name.
-fn known(history: &[Record]) -> Result<Known, Explanation> {
+fn known(history: &[Record]) -> Result<Known, Contradiction> {
     let mut longest: HashMap<u64, (&Record, &[Item])> = HashMap::new();
     let mut known = Known::default();
     for record in history {
@@ -108,7 +114,8 @@ fn known(history: &[Record]) -> Result<Known, Explanation> {
         let (other, best) = longest.entry(tail.generation).or_insert((record, items));
         let common = best.len().min(items.len());
         if best[..common] != items[..common] {
-            return Err(Explanation::of_two(tail.generation, other, record));
+            let reads = Box::new([(*other).clone(), record.clone()]);
+            return Err(Contradiction::Reads(tail.generation, reads));
         }
         if items.len() > best.len() {
             (*other, *best) = (record, items);

@@ -16,6 +16,41 @@ use crate::{
 /// A part of a history with more possibilities than this is not taken for a smaller explanation.
 const NODES_MAX: usize = 20_000;
 
+/// A history that cannot be. Making it small takes many searches, and so is asked for.
+#[derive(Clone, Debug)]
+pub enum Contradiction {
+    /// Two reads saw different bytes under one generation.
+    Reads(u64, Box<[Record; 2]>),
+    /// No order of these operations of one name explains what was told of it.
+    NoOrder {
+        /// The name.
+        name: String,
+        /// All its operations, in the order of their calls.
+        records: Vec<Record>,
+        /// What the whole history tells.
+        known: Known,
+    },
+}
+
+impl Contradiction {
+    /// The smallest part of it that is as impossible as all of it.
+    pub fn explain(&self) -> Explanation {
+        match self {
+            Self::Reads(generation, reads) => Explanation {
+                name: reads[0].name.clone(),
+                records: reads.to_vec(),
+                is_part: vec![true; 2],
+                why: format!("two reads saw different bytes under generation {generation}"),
+            },
+            Self::NoOrder {
+                name,
+                records,
+                known,
+            } => smallest(name, records, known),
+        }
+    }
+}
+
 /// Operations that no order explains.
 #[derive(Clone, Debug)]
 pub struct Explanation {
@@ -29,20 +64,7 @@ pub struct Explanation {
     pub why: String,
 }
 
-impl Explanation {
-    /// Two reads that saw different bytes before the same offset.
-    pub(crate) fn of_two(generation: u64, one: &Record, other: &Record) -> Self {
-        Self {
-            name: one.name.clone(),
-            records: vec![one.clone(), other.clone()],
-            is_part: vec![true; 2],
-            why: format!("two reads saw different bytes under generation {generation}"),
-        }
-    }
-}
-
-/// The smallest part of a name's history that is as impossible as all of it.
-pub(crate) fn smallest(name: &str, records: &[Record], known: &Known) -> Explanation {
+fn smallest(name: &str, records: &[Record], known: &Known) -> Explanation {
     let start = State::new(name, known);
     let stuck = |records: &[Record]| match search(records, start.clone(), known, NODES_MAX) {
         Found::None(stuck) => Some(stuck),

@@ -204,7 +204,7 @@ impl<'a> Run<'a> {
     fn judge(&mut self, history: &[Record]) {
         match check(history) {
             Ok(checked) => self.outcome.checked.add(checked),
-            Err(why) => self.outcome.broken.push(why.to_string()),
+            Err(why) => self.outcome.broken.push(why.explain().to_string()),
         }
         let wrong = self.shared.broken.lock();
         let mut wrong = wrong.unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -1,8 +1,58 @@
 //! What a run came to, for people and for programs.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
-use crate::{run::Outcome, schedule::Settings};
+use crate::{monitor::Counts, schedule::Settings};
+
+/// How a run ended.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// How often the server was killed.
+    pub kills: u32,
+    /// How often of these it was killed before it was ready.
+    pub kills_while_starting: u32,
+    /// How often a segment was being written just then.
+    pub kills_amid_a_flush: u32,
+    /// How many segments were written in all.
+    pub segments: u64,
+    /// The most segments that were there at a time.
+    pub segments_at_once: usize,
+    /// The longest time from a start to being ready.
+    pub slowest_start: Duration,
+    /// How often of these it was killed while it ended gracefully.
+    pub kills_while_stopping: u32,
+    /// How often it ended gracefully.
+    pub graceful_ends: u32,
+    /// The longest time that took.
+    pub slowest_end: Duration,
+    /// What the judge counted.
+    pub counts: Counts,
+    /// Requests whose answer was cut off.
+    pub lost: u64,
+    /// How long it took.
+    pub took: Duration,
+    /// What the killing spent it on.
+    pub spent: Spent,
+    /// The most bytes that data and log took.
+    pub bytes_at_once: u64,
+    /// What happened that must not.
+    pub violations: Vec<String>,
+}
+
+/// Where the time of the killing went.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Spent {
+    /// From a start to being ready, or to the kill that came before.
+    pub starting: Duration,
+    /// Comparing all streams, under load.
+    pub verifying: Duration,
+    /// Waiting, under load.
+    pub waiting: Duration,
+    /// Ending a server.
+    pub ending: Duration,
+}
 
 impl Outcome {
     /// The summary as lines.
@@ -24,7 +74,7 @@ impl Outcome {
             took,
             violations,
         } = self;
-        let broken: String = violations
+        let broken: Vec<String> = violations
             .iter()
             .map(|what| format!("  BROKEN: {what}\n"))
             .collect();
@@ -37,7 +87,7 @@ impl Outcome {
              {} whole streams compared\n  \
              {graceful_ends} graceful ends, the slowest {slowest_end:?}; slowest start {slowest_start:?}\n  \
              {:.1?} starting, {:.1?} comparing, {:.1?} waiting, {:.1?} ending\n\
-             {broken}kill test: {} broken promises, {:.1} s\n",
+             {}kill test: {} broken promises, {:.1} s\n",
             bytes_at_once >> 20,
             counts.acked,
             counts.duplicates,
@@ -49,6 +99,7 @@ impl Outcome {
             spent.verifying,
             spent.waiting,
             spent.ending,
+            broken.concat(),
             violations.len(),
             took.as_secs_f64()
         )

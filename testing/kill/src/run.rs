@@ -7,8 +7,8 @@ use std::{
 
 use crate::{
     expiry, guest,
-    monitor::Counts,
     reader::{self, Mode},
+    report::Outcome,
     schedule::{Chance, Settings},
     server::{Home, Server},
     world::{Caller, World},
@@ -30,54 +30,6 @@ const VIOLATIONS_MAX: usize = 20;
 
 /// A long run says how far it is that often.
 const LINE_EVERY: Duration = Duration::from_secs(30);
-
-/// How a run ended.
-#[derive(Debug, Default)]
-pub struct Outcome {
-    /// How often the server was killed.
-    pub kills: u32,
-    /// How often of these it was killed before it was ready.
-    pub kills_while_starting: u32,
-    /// How often a segment was being written just then.
-    pub kills_amid_a_flush: u32,
-    /// How many segments were written in all.
-    pub segments: u64,
-    /// The most segments that were there at a time.
-    pub segments_at_once: usize,
-    /// The longest time from a start to being ready.
-    pub slowest_start: Duration,
-    /// How often of these it was killed while it ended gracefully.
-    pub kills_while_stopping: u32,
-    /// How often it ended gracefully.
-    pub graceful_ends: u32,
-    /// The longest time that took.
-    pub slowest_end: Duration,
-    /// What the judge counted.
-    pub counts: Counts,
-    /// Requests whose answer was cut off.
-    pub lost: u64,
-    /// How long it took.
-    pub took: Duration,
-    /// What the killing spent it on.
-    pub spent: Spent,
-    /// The most bytes that data and log took.
-    pub bytes_at_once: u64,
-    /// What happened that must not.
-    pub violations: Vec<String>,
-}
-
-/// Where the time of the killing went.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Spent {
-    /// From a start to being ready, or to the kill that came before.
-    pub starting: Duration,
-    /// Comparing all streams, under load.
-    pub verifying: Duration,
-    /// Waiting, under load.
-    pub waiting: Duration,
-    /// Ending a server.
-    pub ending: Duration,
-}
 
 /// Runs the test.
 pub fn run(settings: &Settings) -> Result<Outcome, String> {

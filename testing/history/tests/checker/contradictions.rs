@@ -115,14 +115,14 @@ impl Told {
     #[track_caller]
     fn fine(self) {
         if let Err(why) = check(&self.0) {
-            panic!("{why}");
+            panic!("{}", why.explain());
         }
     }
 
     /// Cannot be, and the explanation needs `records` operations and says `word`.
     #[track_caller]
     fn broken(self, records: usize, word: &str) {
-        let why = check(&self.0).expect_err("it cannot be");
+        let why = check(&self.0).expect_err("it cannot be").explain();
         assert_eq!(why.records.len(), records, "{why}");
         assert!(why.to_string().contains(word), "{word:?} is not in: {why}");
     }

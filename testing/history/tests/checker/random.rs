@@ -259,7 +259,7 @@ fn what_an_honest_server_answers_is_explained() {
         let Made { history, .. } = history(seed, 120, overlap, unknown, None);
         match check(&history) {
             Ok(checked) => assert_eq!(checked.undecided, 0, "seed {seed}"),
-            Err(why) => panic!("seed {seed}: {why}"),
+            Err(why) => panic!("seed {seed}: {}", why.explain()),
         }
     }
 }
