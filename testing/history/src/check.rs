@@ -37,7 +37,7 @@ impl Checked {
 }
 
 /// Looks for an order of every name's operations that explains what clients were told.
-pub fn check(history: &[Record]) -> Result<Checked, Contradiction> {
+pub fn check(history: &[Record]) -> Result<Checked, Box<Contradiction>> {
     let known = known(history)?;
     let mut checked = Checked::default();
     for (name, records) in by_name(history) {
@@ -49,11 +49,11 @@ pub fn check(history: &[Record]) -> Result<Checked, Contradiction> {
             Found::Order => {}
             Found::TooLarge => checked.undecided += 1,
             Found::None(_) => {
-                return Err(Contradiction::NoOrder {
+                return Err(Box::new(Contradiction::NoOrder {
                     name,
                     records,
                     known,
-                });
+                }));
             }
         }
     }
@@ -98,7 +98,7 @@ fn lent(record: &Record) -> Option<Record> {
 }
 
 /// What was read under each generation: all of it must agree, whoever read it under whatever name.
-fn known(history: &[Record]) -> Result<Known, Contradiction> {
+fn known(history: &[Record]) -> Result<Known, Box<Contradiction>> {
     let mut longest: HashMap<u64, (&Record, &[Item])> = HashMap::new();
     let mut known = Known::default();
     for record in history {
@@ -114,8 +114,8 @@ fn known(history: &[Record]) -> Result<Known, Contradiction> {
         let (other, best) = longest.entry(tail.generation).or_insert((record, items));
         let common = best.len().min(items.len());
         if best[..common] != items[..common] {
-            let reads = Box::new([(*other).clone(), record.clone()]);
-            return Err(Contradiction::Reads(tail.generation, reads));
+            let reads = vec![(*other).clone(), record.clone()];
+            return Err(Box::new(Contradiction::Reads(tail.generation, reads)));
         }
         if items.len() > best.len() {
             (*other, *best) = (record, items);

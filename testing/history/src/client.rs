@@ -4,7 +4,7 @@
 //! Some requests are cut off: some half way, which must do nothing, and is recorded as nothing; some
 //! when they are whole, which may do anything. A client that waited long enough gives up, too.
 
-use std::{io, sync::atomic::Ordering, time::Duration};
+use std::{io, net::SocketAddr, sync::atomic::Ordering, time::Duration};
 
 use millrace_kill::{
     http::{Connection, PATIENCE, Request, Response},
@@ -64,12 +64,14 @@ impl<'a> Client<'a> {
         self.records
     }
 
-    /// Reads every name to its end, and waits for every answer.
+    /// Reads every name to its end. Nothing disturbs the server any more: it has to answer.
     pub fn look(mut self) -> Vec<Open> {
         for name in self.round.names.clone() {
             for operation in [Operation::Read(None), Operation::Head] {
-                let patient = Care::Wait(PATIENCE);
-                let _ = self.send(&name, &operation, &patient);
+                let answered = self.send(&name, &operation, &Care::Wait(PATIENCE));
+                if answered != Some(true) {
+                    self.round.broken(format!("{name}: {operation}: no answer"));
+                }
             }
         }
         self.records
@@ -82,28 +84,31 @@ impl<'a> Client<'a> {
             16..20 => Operation::Delete,
             20..28 => Operation::Head,
             28..44 => Operation::Read(None),
-            44..50 => Operation::Read(self.offset()),
+            44..50 => Operation::Read(self.offset(name)),
             _ => Operation::Append(self.append(name)),
         }
     }
 
     fn fork(&mut self, name: &str) -> Operation {
         let source = self.round.names[self.chance.index(self.round.names.len())].clone();
-        match self.offset() {
+        match self.offset(&source) {
             Some(at) if source != name => Operation::Fork { source, at },
             _ => Operation::Head,
         }
     }
 
-    /// Mostly one of the last that somebody was told.
-    fn offset(&mut self) -> Option<Offset> {
+    /// One that somebody was told: mostly of this name, and mostly a late one.
+    fn offset(&mut self, name: &str) -> Option<Offset> {
+        let of_any = self.chance.percent(15);
         let heard = self.round.heard();
-        let few = heard
+        let fitting = heard
             .offsets
-            .len()
-            .min(if self.chance.percent(70) { 6 } else { 1000 });
-        let back = self.chance.index(few.max(1));
-        heard.offsets.iter().rev().nth(back).copied()
+            .iter()
+            .rev()
+            .filter(|(of, _)| of_any || of == name);
+        let count = if self.chance.percent(60) { 5 } else { 100 };
+        let some: Vec<Offset> = fitting.take(count).map(|(_, at)| *at).collect();
+        (!some.is_empty()).then(|| some[self.chance.index(some.len())])
     }
 
     fn append(&mut self, name: &str) -> Append {
@@ -186,7 +191,8 @@ impl<'a> Client<'a> {
     /// Sends an operation once; whether it was answered.
     fn send(&mut self, name: &str, operation: &Operation, care: &Care) -> Option<bool> {
         let request = request(name, operation);
-        let Some((mut connection, life)) = self.connect()? else {
+        let (address, life) = self.round.place.server()?;
+        let Some(mut connection) = self.connection(address, life) else {
             return Some(false);
         };
         let invoked = self.round.place.now();
@@ -240,15 +246,12 @@ impl<'a> Client<'a> {
         Meaning::Unknown
     }
 
-    /// A connection to the server, and which of its lives that is.
-    fn connect(&mut self) -> Option<Option<(Connection, usize)>> {
-        let (address, life) = self.round.place.server()?;
-        Some(match self.connection.take() {
-            Some((connection, of)) if of == life => Some((connection, of)),
-            _ => Connection::open(address)
-                .ok()
-                .map(|connection| (connection, life)),
-        })
+    /// The one that is open, if it is to this life of the server; else another, if it takes one.
+    fn connection(&mut self, address: SocketAddr, life: usize) -> Option<Connection> {
+        match self.connection.take() {
+            Some((connection, of)) if of == life => Some(connection),
+            _ => Connection::open(address).ok(),
+        }
     }
 }
 

@@ -20,7 +20,7 @@ const NODES_MAX: usize = 20_000;
 #[derive(Clone, Debug)]
 pub enum Contradiction {
     /// Two reads saw different bytes under one generation.
-    Reads(u64, Box<[Record; 2]>),
+    Reads(u64, Vec<Record>),
     /// No order of these operations of one name explains what was told of it.
     NoOrder {
         /// The name.
@@ -38,7 +38,7 @@ impl Contradiction {
         match self {
             Self::Reads(generation, reads) => Explanation {
                 name: reads[0].name.clone(),
-                records: reads.to_vec(),
+                records: reads.clone(),
                 is_part: vec![true; 2],
                 why: format!("two reads saw different bytes under generation {generation}"),
             },
@@ -67,7 +67,7 @@ pub struct Explanation {
 fn smallest(name: &str, records: &[Record], known: &Known) -> Explanation {
     let start = State::new(name, known);
     let stuck = |records: &[Record]| match search(records, start.clone(), known, NODES_MAX) {
-        Found::None(stuck) => Some(stuck),
+        Found::None(stuck) => Some(*stuck),
         Found::Order | Found::TooLarge => None,
     };
     let mut left = shortest(records, &stuck);

@@ -40,8 +40,8 @@ pub struct Round<'a> {
 /// What somebody was told.
 #[derive(Debug, Default)]
 pub(crate) struct Heard {
-    /// Offsets that somebody was told, under whatever name.
-    pub(crate) offsets: Vec<Offset>,
+    /// Offsets that somebody was told, and under which name.
+    pub(crate) offsets: Vec<(String, Offset)>,
     /// By name and producer: its epoch and what it would send next.
     pub(crate) producers: HashMap<(String, u32), (u64, u64)>,
     /// The highest `Stream-Seq` so far.
@@ -52,7 +52,8 @@ impl Heard {
     /// Takes up what the others may use of an answer.
     pub(crate) fn take(&mut self, record: &Record) {
         let Some(answer) = &record.answer else { return };
-        self.offsets.extend(answer.tail);
+        let told = answer.tail.map(|tail| (record.name.clone(), tail));
+        self.offsets.extend(told);
         let Operation::Append(Append {
             producer: Some(claim),
             ..

@@ -21,7 +21,7 @@ pub(crate) enum Found {
     /// An order that explains everything.
     Order,
     /// There is none; this is how far the best attempt came.
-    None(Stuck),
+    None(Box<Stuck>),
     /// The search was given up.
     TooLarge,
 }
@@ -125,7 +125,7 @@ impl Search<'_> {
             }
             let Some(node) = path.last_mut() else {
                 let stuck = self.best.take().expect("the first node was noted");
-                return Found::None(stuck);
+                return Found::None(Box::new(stuck));
             };
             let Some((index, state)) = node.choices.pop() else {
                 path.pop();

@@ -102,7 +102,7 @@ impl State {
         {
             return None;
         }
-        let is_closed = stream.closed.is_some();
+        let is_closed = stream.is_closed();
         (answer.closed.is_none_or(|closed| closed == is_closed)).then_some(self)
     }
 

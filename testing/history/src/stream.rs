@@ -4,6 +4,14 @@ use std::{collections::BTreeMap, fmt};
 
 use crate::history::{Answer, Append, Claim, Item, Items, Offset, Refusal, Verdict};
 
+/// Whether a stream is closed, and by which producer's request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+enum Closed {
+    #[default]
+    No,
+    By(Option<Claim>),
+}
+
 /// A stream that is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Stream {
@@ -14,8 +22,7 @@ pub(crate) struct Stream {
     /// Inherited bytes that nobody has read yet.
     hidden: u64,
     items: Vec<Item>,
-    /// Whether it is closed, and by which request.
-    pub(crate) closed: Option<Option<Claim>>,
+    closed: Closed,
     seq: Option<u64>,
     producers: BTreeMap<u32, (u64, u64)>,
 }
@@ -62,6 +69,11 @@ impl Stream {
             items: inherited.unwrap_or_default(),
             ..Self::default()
         }
+    }
+
+    /// Whether it takes no more appends.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed != Closed::No
     }
 
     fn position(&self) -> u64 {
@@ -119,7 +131,7 @@ impl Stream {
             }
             _ => false,
         };
-        if is_it && self.closed.is_none() {
+        if is_it && !self.is_closed() {
             Verdict::Exists
         } else {
             Verdict::Refused(Refusal::Mismatch)
@@ -129,7 +141,7 @@ impl Stream {
     pub(crate) fn append(&self, append: &Append) -> (Verdict, Self) {
         let same = |verdict| (verdict, self.clone());
         let refused = |refusal| same(Verdict::Refused(refusal));
-        if let Some(by) = self.closed {
+        if let Closed::By(by) = self.closed {
             return match append.producer {
                 Some(claim) if by == Some(claim) => same(append.again(claim.seq)),
                 _ if append.item.is_none() => same(Verdict::Done),
@@ -155,7 +167,7 @@ impl Stream {
             after.producers.insert(id, (epoch, seq));
         }
         if append.close {
-            after.closed = Some(append.producer);
+            after.closed = Closed::By(append.producer);
         }
         let brought = append.item.is_some();
         let verdict = if brought {
@@ -269,9 +281,9 @@ impl fmt::Display for Stream {
         for (id, (epoch, seq)) in &self.producers {
             write!(f, ", producer {id} at {epoch}/{seq}")?;
         }
-        match self.closed {
-            Some(_) => write!(f, ", closed"),
-            None => Ok(()),
+        if self.is_closed() {
+            write!(f, ", closed")?;
         }
+        Ok(())
     }
 }
