@@ -111,8 +111,9 @@ impl<'a> Run<'a> {
         let over = || within.is_some_and(|within| begun.elapsed() > within);
         while self.outcome.rounds < self.settings.rounds && !over() {
             self.outcome.rounds += 1;
-            let history = self.round()?;
+            let (history, troubled) = self.round();
             self.judge(&history);
+            self.outcome.broken.extend(troubled.err());
             if !self.outcome.broken.is_empty() {
                 break;
             }
@@ -124,23 +125,21 @@ impl<'a> Run<'a> {
         Ok(self.outcome)
     }
 
-    /// One round: all that its clients recorded.
-    fn round(&mut self) -> Result<Vec<Record>, String> {
+    /// One round: all that its clients recorded, also when the server did not come back.
+    fn round(&mut self) -> (Vec<Record>, Result<(), String>) {
         let number = self.outcome.rounds;
         let names = (0..NAMES).map(|name| format!("history/{number}/{name}"));
         let round = Round::new(self.place, self.shared, names.collect());
-        let mut records = self.load(&round, number)?;
-        if self.chance.percent(30) {
-            self.kill()?;
-        }
-        let chance = Chance::new(self.settings.seed, u64::from(number));
-        records.extend(Client::new(&round, 0, chance).look());
-        Ok(close(records, self.place))
+        let mut records = Vec::new();
+        let troubled = self
+            .load(&round, &mut records)
+            .and_then(|()| self.look(&round, &mut records));
+        (close(records, self.place), troubled)
     }
 
     /// Clients at work, and what happens to the server meanwhile.
-    fn load(&mut self, round: &Round<'_>, number: u32) -> Result<Vec<Open>, String> {
-        let seed = self.settings.seed;
+    fn load(&mut self, round: &Round<'_>, records: &mut Vec<Open>) -> Result<(), String> {
+        let (seed, number) = (self.settings.seed, self.outcome.rounds);
         thread::scope(|scope| {
             let clients: Vec<_> = (1..=CLIENTS)
                 .map(|client| {
@@ -152,12 +151,21 @@ impl<'a> Run<'a> {
             if troubled.is_err() {
                 self.place.abandon();
             }
-            let mut records = Vec::new();
             for client in clients {
                 records.extend(client.join().map_err(|_| "a client panicked")?);
             }
-            troubled.map(|()| records)
+            troubled
         })
+    }
+
+    /// One client looks at what is there in the end.
+    fn look(&mut self, round: &Round<'_>, records: &mut Vec<Open>) -> Result<(), String> {
+        if self.chance.percent(30) {
+            self.kill()?;
+        }
+        let chance = Chance::new(self.settings.seed, u64::from(self.outcome.rounds));
+        records.extend(Client::new(round, 0, chance).look());
+        Ok(())
     }
 
     /// What happens to the server amid a round.

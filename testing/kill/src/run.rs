@@ -127,13 +127,13 @@ impl Killer<'_> {
     /// Mostly `kill -9`; sometimes while the server ends gracefully, and sometimes it may do that.
     fn end(&mut self, server: &mut Server) -> Result<(), String> {
         match self.chance.between(0, 100) {
-            0..5 => {
+            0..8 => {
                 let took = server.stop()?;
                 self.outcome.graceful_ends += 1;
                 self.outcome.slowest_end = self.outcome.slowest_end.max(took);
                 Ok(())
             }
-            5..15 => {
+            8..18 => {
                 server.ask_to_stop()?;
                 thread::sleep(self.chance.millis(0, 20));
                 self.outcome.kills_while_stopping += 1;
@@ -173,7 +173,7 @@ impl Killer<'_> {
         } else {
             self.verify_all();
             self.outcome.spent.verifying += begun.elapsed();
-            self.chance.millis(60, 400)
+            self.chance.millis(60, 500)
         };
         let rest = span.saturating_sub(begun.elapsed());
         self.outcome.spent.waiting += rest;
