@@ -5,12 +5,13 @@
 //! (see `clippy.toml`) keeps it so.
 //!
 //! Layout: [`disk`] (the seam and the real one), [`sim`] (the simulated disk, with its faults),
-//! [`clock`], [`rng`], [`tasks`], [`net`], [`process`].
+//! [`clock`], [`rng`], [`tasks`], [`net`], [`process`], [`mutant`] (defects on purpose, for tests).
 //!
 //! Not here: what is written to the disk (`millrace-store`).
 
 pub mod clock;
 pub mod disk;
+pub mod mutant;
 pub mod net;
 pub mod process;
 pub mod rng;

@@ -50,7 +50,8 @@ impl Request {
         request
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    /// As it is sent.
+    pub fn bytes(&self) -> Vec<u8> {
         let mut head = format!("{} {} HTTP/1.1\r\nHost: kill\r\n", self.method, self.target);
         for (name, value) in &self.headers {
             head += name;
@@ -133,7 +134,18 @@ impl Connection {
 
     /// Sends a request and takes the whole response.
     pub fn exchange(&mut self, request: &Request) -> io::Result<Response> {
-        let head = self.begin(request)?;
+        self.write(&request.bytes())?;
+        self.answer(request)
+    }
+
+    /// Sends these bytes of a request.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.get_mut().write_all(bytes)
+    }
+
+    /// Takes the whole response to a request that was sent.
+    pub fn answer(&mut self, request: &Request) -> io::Result<Response> {
+        let head = self.final_head()?;
         let bodiless = request.method == "HEAD" || matches!(head.status, 204 | 304);
         let mut body = Vec::new();
         if !bodiless {
@@ -150,7 +162,12 @@ impl Connection {
 
     /// Sends a request and takes the head of the response; the body follows by [`Self::chunk`].
     pub fn begin(&mut self, request: &Request) -> io::Result<Head> {
-        self.stream.get_mut().write_all(&request.bytes())?;
+        self.write(&request.bytes())?;
+        self.final_head()
+    }
+
+    /// The head of the response that is not "continue".
+    fn final_head(&mut self) -> io::Result<Head> {
         loop {
             let head = self.head()?;
             if head.status != 100 {

@@ -12,7 +12,8 @@
 //!
 //! Layout: [`schedule`] (seed and settings), [`server`] (the process), [`http`] and [`sse`] (a small
 //! client), [`message`] (what is written), [`monitor`] (the checks, pure), [`world`] (what all
-//! threads share), [`writer`], [`guest`], [`reader`], [`expiry`] (the load), [`run`] (the killing).
+//! threads share), [`writer`], [`guest`], [`reader`], [`expiry`] (the load), [`run`] (the killing),
+//! [`report`] (what it came to).
 //!
 //! Not here: power loss, which no process can simulate on a real disk; see the simulated disk of
 //! `millrace-env`.
@@ -27,6 +28,7 @@ pub mod http;
 pub mod message;
 pub mod monitor;
 pub mod reader;
+pub mod report;
 pub mod run;
 pub mod schedule;
 pub mod server;

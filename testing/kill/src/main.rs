@@ -1,26 +1,32 @@
 //! `cargo run --release -p millrace-kill`: kills the real binary under load (see the library).
 
-use std::{process::ExitCode, time::Instant};
+use std::process::ExitCode;
 
-use millrace_kill::{
-    run::{Outcome, run},
-    schedule::Settings,
-};
+use millrace_kill::{run::run, schedule::Settings};
 
-#[expect(clippy::disallowed_methods, reason = "a real clock for a real run")]
 fn main() -> ExitCode {
-    let settings = match Settings::from_env() {
+    let settings =
+        Settings::from_env().and_then(|settings| settings.with_args(std::env::args().skip(1)));
+    let settings = match settings {
         Ok(settings) => settings,
         Err(what) => return failed(&what),
     };
-    println!(
+    let heading = format!(
         "kill test: {} kills, durability {}, MILLRACE_SEED={}",
         settings.kills, settings.durability, settings.seed
     );
-    let begun = Instant::now();
+    if settings.json {
+        eprintln!("{heading}");
+    } else {
+        println!("{heading}");
+    }
     match run(&settings) {
         Ok(outcome) => {
-            report(&outcome, begun);
+            if settings.json {
+                println!("{:#}", outcome.json(&settings));
+            } else {
+                print!("{}", outcome.lines());
+            }
             if outcome.violations.is_empty() {
                 ExitCode::SUCCESS
             } else {
@@ -34,46 +40,4 @@ fn main() -> ExitCode {
 fn failed(what: &str) -> ExitCode {
     eprintln!("kill test: {what}");
     ExitCode::FAILURE
-}
-
-fn report(outcome: &Outcome, begun: Instant) {
-    let Outcome {
-        kills,
-        kills_while_starting,
-        kills_amid_a_flush,
-        segments,
-        segments_at_once,
-        slowest_start,
-        kills_while_stopping,
-        graceful_ends,
-        slowest_end,
-        counts,
-        lost,
-        violations,
-    } = outcome;
-    println!(
-        "  {kills} kills, {kills_while_starting} of them while starting, {kills_while_stopping} while \
-         stopping, {kills_amid_a_flush} with a segment half written"
-    );
-    println!("  {segments} segments written, at most {segments_at_once} at a time");
-    println!(
-        "  {} appends acknowledged, {} of them as duplicates; {} of which nobody knows",
-        counts.acked, counts.duplicates, counts.unknown
-    );
-    println!(
-        "  {} responses and events read, {} bytes; {lost} cut off",
-        counts.delivered, counts.delivered_bytes
-    );
-    println!("  {} whole streams compared", counts.verified);
-    println!(
-        "  {graceful_ends} graceful ends, the slowest {slowest_end:?}; slowest start {slowest_start:?}"
-    );
-    for what in violations {
-        println!("  BROKEN: {what}");
-    }
-    println!(
-        "kill test: {} broken promises, {:.1} s",
-        violations.len(),
-        begun.elapsed().as_secs_f64()
-    );
 }

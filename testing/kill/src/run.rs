@@ -7,8 +7,8 @@ use std::{
 
 use crate::{
     expiry, guest,
-    monitor::Counts,
     reader::{self, Mode},
+    report::Outcome,
     schedule::{Chance, Settings},
     server::{Home, Server},
     world::{Caller, World},
@@ -28,34 +28,8 @@ const READERS: [Mode; 6] = [
 /// More than this many broken promises say nothing new.
 const VIOLATIONS_MAX: usize = 20;
 
-/// How a run ended.
-#[derive(Debug)]
-pub struct Outcome {
-    /// How often the server was killed.
-    pub kills: u32,
-    /// How often of these it was killed before it was ready.
-    pub kills_while_starting: u32,
-    /// How often a segment was being written just then.
-    pub kills_amid_a_flush: u32,
-    /// How many segments were written in all.
-    pub segments: u64,
-    /// The most segments that were there at a time.
-    pub segments_at_once: usize,
-    /// The longest time from a start to being ready.
-    pub slowest_start: Duration,
-    /// How often of these it was killed while it ended gracefully.
-    pub kills_while_stopping: u32,
-    /// How often it ended gracefully.
-    pub graceful_ends: u32,
-    /// The longest time that took.
-    pub slowest_end: Duration,
-    /// What the judge counted.
-    pub counts: Counts,
-    /// Requests whose answer was cut off.
-    pub lost: u64,
-    /// What happened that must not.
-    pub violations: Vec<String>,
-}
+/// A long run says how far it is that often.
+const LINE_EVERY: Duration = Duration::from_secs(30);
 
 /// Runs the test.
 pub fn run(settings: &Settings) -> Result<Outcome, String> {
@@ -65,20 +39,10 @@ pub fn run(settings: &Settings) -> Result<Outcome, String> {
         world: &world,
         chance: Chance::new(settings.seed, 0),
         home: &mut home,
-        outcome: Outcome {
-            kills: 0,
-            kills_while_starting: 0,
-            kills_amid_a_flush: 0,
-            segments: 0,
-            segments_at_once: 0,
-            slowest_start: Duration::ZERO,
-            kills_while_stopping: 0,
-            graceful_ends: 0,
-            slowest_end: Duration::ZERO,
-            counts: Counts::default(),
-            lost: 0,
-            violations: Vec::new(),
-        },
+        begun: Instant::now(),
+        within: settings.within,
+        said: Instant::now(),
+        outcome: Outcome::default(),
     };
     thread::scope(|scope| {
         load(scope, &world, settings.seed);
@@ -93,6 +57,7 @@ pub fn run(settings: &Settings) -> Result<Outcome, String> {
         world.monitor().violation(what);
     }
     let mut outcome = killer.outcome;
+    outcome.took = killer.begun.elapsed();
     outcome.counts = world.monitor().counts;
     outcome.lost = world.lost.load(std::sync::atomic::Ordering::Relaxed);
     outcome.violations = world.monitor().violations().to_vec();
@@ -130,6 +95,10 @@ struct Killer<'a> {
     world: &'a World,
     chance: Chance,
     home: &'a mut Home,
+    begun: Instant,
+    within: Option<Duration>,
+    /// When it last said how far it is.
+    said: Instant,
     outcome: Outcome,
 }
 
@@ -137,15 +106,17 @@ impl Killer<'_> {
     /// Kills and starts the server, and leaves it running, without load, at the end.
     fn campaign(&mut self, kills: u32) -> Result<(), String> {
         let mut server = self.start()?;
-        while self.outcome.kills < kills && !self.is_hopeless() {
-            thread::sleep(self.pause());
+        while self.outcome.kills < kills && !self.is_over() {
+            self.live();
             if let Some(status) = server.ended() {
                 return Err(format!("the server ended by itself: {status}"));
             }
             self.world.server_is_down();
+            let ending = Instant::now();
             self.end(&mut server)?;
+            self.outcome.spent.ending += ending.elapsed();
             server = self.start()?;
-            self.verify_all();
+            self.say();
         }
         // Everything that waits for an answer gets it, and then the load ends.
         self.world.stop();
@@ -156,13 +127,13 @@ impl Killer<'_> {
     /// Mostly `kill -9`; sometimes while the server ends gracefully, and sometimes it may do that.
     fn end(&mut self, server: &mut Server) -> Result<(), String> {
         match self.chance.between(0, 100) {
-            0..10 => {
+            0..8 => {
                 let took = server.stop()?;
                 self.outcome.graceful_ends += 1;
                 self.outcome.slowest_end = self.outcome.slowest_end.max(took);
                 Ok(())
             }
-            10..20 => {
+            8..18 => {
                 server.ask_to_stop()?;
                 thread::sleep(self.chance.millis(0, 20));
                 self.outcome.kills_while_stopping += 1;
@@ -193,12 +164,30 @@ impl Killer<'_> {
         })
     }
 
-    /// Mostly short, so that many kills fall into the first work after a recovery.
-    fn pause(&mut self) -> Duration {
-        if self.chance.percent(30) {
+    /// A server's life. Some are so short that the kill falls into the first work after a recovery; in
+    /// the others all streams are compared first.
+    fn live(&mut self) {
+        let begun = Instant::now();
+        let span = if self.chance.percent(30) {
             self.chance.millis(1, 60)
         } else {
-            self.chance.millis(60, 700)
+            self.verify_all();
+            self.outcome.spent.verifying += begun.elapsed();
+            self.chance.millis(60, 500)
+        };
+        let rest = span.saturating_sub(begun.elapsed());
+        self.outcome.spent.waiting += rest;
+        thread::sleep(rest);
+    }
+
+    /// Says how far a long run is.
+    fn say(&mut self) {
+        self.outcome.bytes_at_once = self.outcome.bytes_at_once.max(self.home.bytes());
+        if self.said.elapsed() >= LINE_EVERY {
+            self.said = Instant::now();
+            let (kills, took) = (self.outcome.kills, self.begun.elapsed().as_secs());
+            let appends = self.world.monitor().counts.acked;
+            eprintln!("  {kills} kills, {appends} appends acknowledged, {took} s");
         }
     }
 
@@ -210,6 +199,7 @@ impl Killer<'_> {
             let mut server = self.home.start(shards).map_err(|error| error.to_string())?;
             if self.outcome.kills > 0 && self.chance.percent(20) {
                 thread::sleep(self.chance.millis(0, 60));
+                self.outcome.spent.starting += started.elapsed();
                 if let Some(status) = server.ended() {
                     return Err(format!("the server ended while starting: {status}"));
                 }
@@ -218,6 +208,7 @@ impl Killer<'_> {
                 continue;
             }
             let address = server.ready()?;
+            self.outcome.spent.starting += started.elapsed();
             self.outcome.slowest_start = self.outcome.slowest_start.max(started.elapsed());
             self.world.server_is_up(address, started);
             return Ok(server);
@@ -234,8 +225,12 @@ impl Killer<'_> {
         }
     }
 
-    fn is_hopeless(&self) -> bool {
-        self.world.monitor().violations().len() > VIOLATIONS_MAX
+    /// There is no time left, or nothing new to be said.
+    fn is_over(&self) -> bool {
+        let late = self
+            .within
+            .is_some_and(|within| self.begun.elapsed() > within);
+        late || self.world.monitor().violations().len() > VIOLATIONS_MAX
     }
 
     /// The load is gone: a graceful end, an offline check, another start, and all is still there.

@@ -9,17 +9,27 @@ use std::{
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
-/// A run's settings, from the environment.
+/// How to call it.
+const USAGE: &str = "millrace-kill [--kills 100] [--soak] [--minutes 0] [--seed <number>] \
+     [--durability local] [--json]; --soak is 10,000 kills; --minutes ends it earlier, 0 never does; \
+     MILLRACE_KILLS, MILLRACE_SEED and MILLRACE_DURABILITY do the same, MILLRACE_BIN names the binary";
+const KILLS_OF_A_SOAK: u32 = 10_000;
+
+/// A run's settings, from the environment and the command line.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// `MILLRACE_BIN`: the binary; by default the one beside the test.
+    /// The binary; by default the one beside the test.
     pub binary: PathBuf,
-    /// `MILLRACE_KILLS`: how often the server is killed; 100.
+    /// How often the server is killed.
     pub kills: u32,
-    /// `MILLRACE_SEED`: by default another one every time.
+    /// When to stop killing at the latest.
+    pub within: Option<Duration>,
+    /// By default another one every time.
     pub seed: u64,
-    /// `MILLRACE_DURABILITY`: `local`.
+    /// The server's durability.
     pub durability: String,
+    /// The summary as JSON.
+    pub json: bool,
 }
 
 impl Settings {
@@ -35,10 +45,43 @@ impl Settings {
         Ok(Self {
             binary: millrace_harness::binary(),
             kills: u32::try_from(kills).map_err(|_| "MILLRACE_KILLS is too large")?,
+            within: None,
             seed: number("MILLRACE_SEED", RandomState::new().hash_one(()) >> 16)?,
             durability: std::env::var("MILLRACE_DURABILITY").unwrap_or_else(|_| "local".into()),
+            json: false,
         })
     }
+
+    /// What the command line says, over what the environment says.
+    pub fn with_args(mut self, mut args: impl Iterator<Item = String>) -> Result<Self, String> {
+        while let Some(flag) = args.next() {
+            match flag.as_str() {
+                "--json" => self.json = true,
+                "--soak" => self.kills = KILLS_OF_A_SOAK,
+                _ => self.set(&flag, &args.next().ok_or(USAGE)?)?,
+            }
+        }
+        Ok(self)
+    }
+
+    fn set(&mut self, flag: &str, value: &str) -> Result<(), String> {
+        match flag {
+            "--kills" => self.kills = number(value)?,
+            "--seed" => self.seed = number(value)?,
+            "--durability" => self.durability = value.into(),
+            "--minutes" => {
+                let minutes: u64 = number(value)?;
+                self.within = (minutes > 0).then(|| Duration::from_mins(minutes));
+            }
+            _ => return Err(USAGE.into()),
+        }
+        Ok(())
+    }
+}
+
+fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
+    let number = text.parse().ok();
+    number.ok_or_else(|| format!("{text:?} is not a number; {USAGE}"))
 }
 
 /// A thread's own source of chance.

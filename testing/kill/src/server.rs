@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use millrace_harness::probe::disk_bytes;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{http::Connection, schedule::Settings};
@@ -19,6 +20,11 @@ use crate::{http::Connection, schedule::Settings};
 const READY_WITHIN: Duration = Duration::from_secs(30);
 /// A graceful end may take this long.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
+
+/// More of its log than this is not kept.
+const LOG_BYTES_MAX: u64 = 16 << 20;
+/// More of what starts put aside than this is not kept.
+const QUARANTINE_BYTES_MAX: u64 = 64 << 20;
 
 /// Small enough that every kill falls among flushes, rolls of the log and compactions.
 const THRESHOLDS: [&str; 11] = [
@@ -56,7 +62,6 @@ pub struct Home {
     binary: PathBuf,
     durability: String,
     directory: PathBuf,
-    starts: u32,
 }
 
 impl Home {
@@ -69,7 +74,6 @@ impl Home {
             binary: settings.binary.clone(),
             durability: settings.durability.clone(),
             directory,
-            starts: 0,
         })
     }
 
@@ -94,7 +98,8 @@ impl Home {
     fn command(&self) -> Command {
         let mut command = Command::new(&self.binary);
         for (name, _) in std::env::vars_os() {
-            if name.as_encoded_bytes().starts_with(b"MILLRACE_") {
+            // But for the defect that a mutant is to have.
+            if name.as_encoded_bytes().starts_with(b"MILLRACE_") && name != "MILLRACE_MUTANT" {
                 command.env_remove(name);
             }
         }
@@ -126,10 +131,33 @@ impl Home {
         }
     }
 
+    /// Lets go of what thousands of lives would leave behind: their log, and segments that were half
+    /// written when they ended, which the next start put aside.
+    fn tidy(&self) -> io::Result<()> {
+        let log = fs::metadata(self.log()).map_or(0, |log| log.len());
+        if log > LOG_BYTES_MAX {
+            fs::remove_file(self.log())?;
+        }
+        let quarantine = self.data().join("quarantine");
+        if quarantine.exists() && disk_bytes(&quarantine)? > QUARANTINE_BYTES_MAX {
+            fs::remove_dir_all(quarantine)?;
+        }
+        Ok(())
+    }
+
+    /// How many bytes data and log take.
+    pub fn bytes(&self) -> u64 {
+        disk_bytes(&self.directory).unwrap_or(0)
+    }
+
     /// Starts the server with `shards` shards. It is not ready yet.
     pub fn start(&mut self, shards: u64) -> io::Result<Server> {
-        self.starts += 1;
-        let port_file = self.directory.join(format!("port-{}", self.starts));
+        self.tidy()?;
+        let port_file = self.directory.join("port");
+        match fs::remove_file(&port_file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         let log = File::options().create(true).append(true).open(self.log())?;
         let child = self
             .command()
@@ -223,8 +251,22 @@ impl Server {
 
     /// Asks the server to end.
     pub fn ask_to_stop(&self) -> Result<(), String> {
+        self.signal(Signal::TERM)
+    }
+
+    /// Lets the server do nothing from now on.
+    pub fn pause(&self) -> Result<(), String> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets a paused server go on.
+    pub fn go_on(&self) -> Result<(), String> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<(), String> {
         let pid = Pid::from_child(&self.child);
-        kill_process(pid, Signal::TERM).map_err(|error| format!("no SIGTERM: {error}"))
+        kill_process(pid, signal).map_err(|error| format!("no {signal:?}: {error}"))
     }
 
     /// Asks the server to end and waits for it.

@@ -298,6 +298,15 @@ impl Machine {
         })
     }
 
+    /// The state that readers have under `name`, if the stream is in memory. Asks no disk.
+    pub(super) fn shown(&self, name: &StreamName) -> Option<StreamState> {
+        let shard = shard_of(slot_of(name.as_str()), self.base.options.shards);
+        let directory = &self.cores[usize::from(shard.get())].directory;
+        let live = directory.by_name(name.as_str())?;
+        let state = live.view().state.clone();
+        Some(state)
+    }
+
     /// The published state under `name`.
     pub(super) fn state(&mut self, name: &StreamName) -> Option<StreamState> {
         let shard = shard_of(slot_of(name.as_str()), self.base.options.shards);

@@ -192,7 +192,24 @@ impl Run {
                 answers.iter().all(Result::is_err),
                 "a turn is acknowledged whole"
             );
+            self.nothing_shows(machine, &before);
             self.worlds = vec![before, after];
+        }
+    }
+
+    /// Power was lost before a turn was durable: readers that are still there see nothing of it (T35).
+    fn nothing_shows(&self, machine: &Machine, before: &World) {
+        for name in NAMES {
+            let shown = machine.shown(&named(name));
+            let shown = shown.filter(|state| !state.soft_deleted);
+            let shown = shown.map(|state| (state.tail, state.is_closed()));
+            let wanted = before.get(name);
+            let wanted = wanted.map(|was| (StreamPos(was.bytes.len() as u64), was.closed));
+            assert!(
+                shown.is_none() || shown == wanted,
+                "seed {}: readers see {shown:?} of {name}, and {wanted:?} is durable",
+                self.seed
+            );
         }
     }
 

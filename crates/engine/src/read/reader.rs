@@ -5,7 +5,10 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use millrace_core::{ContentKind, Offset, Refusal, StreamPos};
-use millrace_env::Env;
+use millrace_env::{
+    Env,
+    mutant::{self, Mutant},
+};
 
 use super::{Batch, Holder, batch::Slice};
 use crate::{engine::Shared, live::Follow, stream::Stream};
@@ -218,7 +221,11 @@ impl Reader {
             let up_to_date = until == view.state.tail;
             let at = |pos| view.state.generations.offset_at(pos);
             let closed = up_to_date && view.state.is_closed();
-            (at(self.position), at(until), up_to_date, closed)
+            let next = match until {
+                _ if mutant::is(Mutant::MovePastBytes) => view.state.tail,
+                until => until,
+            };
+            (at(self.position), at(next), up_to_date, closed)
         };
         let mut slices: Vec<Slice> = Vec::new();
         for holder in self.holders.iter() {

@@ -12,7 +12,10 @@ use millrace_core::{
     slot::{next_generation, shard_of},
     stream::ProducerState,
 };
-use millrace_env::Env;
+use millrace_env::{
+    Env,
+    mutant::{self, Mutant},
+};
 use millrace_store::{Catalog, Extent, FlushJob, LogId, StoreError, StreamRow, Wal};
 
 use super::{LoadKey, Reply};
@@ -276,6 +279,9 @@ impl ShardCore {
     /// The next generation of a slot, above `floor`; taken at once, whether or not it is used.
     pub(super) fn take_generation(&mut self, slot: SlotId, floor: Generation) -> Generation {
         let last = self.generations.get(&slot).copied().unwrap_or_default();
+        if mutant::is(Mutant::ReuseGeneration) && last > floor {
+            return last;
+        }
         let next = next_generation(slot, last.max(floor));
         assert!(
             next <= Generation::MAX,

@@ -8,7 +8,10 @@
 use std::{collections::HashSet, ops::Bound, sync::Arc, time::Duration};
 
 use millrace_core::{Lsn, StreamId, Timestamp};
-use millrace_env::Env;
+use millrace_env::{
+    Env,
+    mutant::{self, Mutant},
+};
 use millrace_store::{
     Catalog, Extent, FlushJob, FlushOptions, Flushed, FrozenStream, Segments, StoreError, Wal,
     WalSync,
@@ -118,7 +121,9 @@ impl ShardCore {
             lsn: self.published,
             streams: Vec::with_capacity(dirty.streams.len()),
             removed: dirty.removed.iter().copied().collect(),
-            producers: producers.collect(),
+            producers: producers
+                .filter(|_| !mutant::is(Mutant::ForgetProducersAtFlush))
+                .collect(),
             generations: generations.collect(),
         };
         let names = self.directory.all_unflushed();
@@ -159,6 +164,9 @@ impl ShardCore {
         let Stage::Freezing(Freezing { job, .. }) = frozen else {
             return None;
         };
+        if mutant::is(Mutant::RecycleBeforeCommit) {
+            self.recycle(job.lsn);
+        }
         let unsynced = self.config.options.durability == Durability::Memory;
         let log = self.wal.as_ref().filter(|_| unsynced);
         Some(FlushStart {

@@ -10,6 +10,7 @@
 
 pub(crate) mod core;
 mod flush;
+mod mutants;
 mod overlay;
 mod publish;
 mod replay;

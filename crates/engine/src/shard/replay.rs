@@ -7,9 +7,10 @@
 use std::collections::BTreeSet;
 
 use millrace_core::{Event, Lsn, StreamId, stream::StreamState};
+use millrace_env::mutant::{self, Mutant};
 use millrace_store::StoreError;
 
-use super::{core::ShardCore, overlay::Overlay, publish::new_bytes};
+use super::{core::ShardCore, mutants, overlay::Overlay, publish::new_bytes};
 
 /// So many rows are looked up at once. BOUND: a few hundred bytes of memory each. Few under test, so
 /// that simulated starts look more than once.
@@ -69,8 +70,11 @@ impl ShardCore {
     /// Publishes a frame read back from the log. Refuses what does not follow from the state, which
     /// no log of this program holds.
     pub(crate) fn replay(&mut self, lsn: Lsn, events: Vec<Event>) -> Result<(), StoreError> {
+        if mutant::is(Mutant::DropFramesAtReplay) && lsn.get().is_multiple_of(16) {
+            return Ok(());
+        }
         let mut overlay = Overlay::new();
-        for event in events {
+        for event in mutants::replayed(events) {
             let stream = event.stream();
             let before = match overlay.streams.get(&stream) {
                 Some(state) => state.clone(),

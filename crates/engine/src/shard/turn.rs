@@ -21,6 +21,7 @@ use millrace_core::{
         decide::{self},
     },
 };
+use millrace_env::mutant::{self, Mutant};
 use millrace_store::{Frame, StoreError, Wal};
 
 use super::{
@@ -88,18 +89,25 @@ impl ShardCore {
         if let Some(error) = turn.failed.take() {
             return Err(error);
         }
-        match (&turn.frame, &mut self.wal) {
+        let written = match (&turn.frame, &mut self.wal) {
             (Some(frame), Some(wal)) => wal.write(frame),
             (None, _) => Ok(()),
             (Some(_), None) => Err(StoreError::Missing {
                 what: "the write-ahead log".into(),
             }),
+        };
+        if mutant::is(Mutant::PublishBeforeSync) && written.is_ok() {
+            self.publish_early(turn);
         }
+        written
     }
 
     /// Ends a turn whose frame is durable, or is not: publishes and replies, or drops it all.
-    pub(crate) fn finish(&mut self, turn: Turn, written: Result<(), StoreError>) -> TurnEnd {
+    pub(crate) fn finish(&mut self, mut turn: Turn, written: Result<(), StoreError>) -> TurnEnd {
         let mut end = TurnEnd::default();
+        if mutant::is(Mutant::AnswerBeforePublish) && written.is_ok() {
+            Self::answer_early(&mut turn, &mut end);
+        }
         let refusal = match written {
             Ok(()) => None,
             Err(StoreError::Full) => Some(Refusal::StorageFull),
@@ -470,7 +478,7 @@ impl ShardCore {
         }
     }
 
-    fn answer(reply: Reply, result: Result<Outcome, Refusal>, end: &mut TurnEnd) {
+    pub(super) fn answer(reply: Reply, result: Result<Outcome, Refusal>, end: &mut TurnEnd) {
         match reply {
             Reply::Nobody => {}
             Reply::Client(client) => {
@@ -564,8 +572,8 @@ impl Seen {
     /// A stream of the directory; `None` when the turn has ended it.
     fn new(live: Arc<Live>, overlay: &Overlay) -> Option<Self> {
         let state = match overlay.streams.get(&live.id) {
-            Some(state) => state.clone()?,
-            None => live.view().state.clone(),
+            Some(state) if !mutant::is(Mutant::ReuseOffset) => state.clone()?,
+            _ => live.view().state.clone(),
         };
         Some(Self {
             state,

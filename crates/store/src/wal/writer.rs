@@ -21,7 +21,10 @@ use std::{
 
 use bytes::Bytes;
 use millrace_core::{Event, Lsn};
-use millrace_env::{Env, File, FileExt as _};
+use millrace_env::{
+    Env, File, FileExt as _,
+    mutant::{self, Mutant},
+};
 
 use super::{
     LogId, WalOptions,
@@ -126,6 +129,7 @@ impl WalSync {
     /// Syncs. The result goes to [`Wal::mark_synced`], whatever it is.
     pub fn run(self) -> Result<(), StoreError> {
         match self.file {
+            Some(_) if mutant::is(Mutant::AcknowledgeBeforeSync) => Ok(()),
             Some(file) => file.sync().map_err(|error| sync_failed(&error)),
             None => Ok(()),
         }
@@ -163,6 +167,9 @@ impl Wal {
     /// When the frame was encoded for another place, or is longer than what was prepared.
     pub fn write(&mut self, frame: &Frame) -> Result<(), StoreError> {
         self.check()?;
+        if mutant::is(Mutant::AcknowledgeBeforeSync) {
+            self.active().file.sync()?;
+        }
         let place = self.place();
         let follows = frame.lsn == place.lsn && frame.previous == place.previous;
         assert!(follows, "frame {} was encoded for another place", frame.lsn);
