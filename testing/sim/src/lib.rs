@@ -34,4 +34,4 @@ pub mod trace;
 mod witness;
 mod world;
 
-pub use run::{Mutant, Outcome, run};
+pub use run::{Mutant, Outcome, run, same_twice};

@@ -13,7 +13,6 @@ use std::{
 };
 
 use millrace_env::SimDisk;
-use tokio::sync::Notify;
 
 use crate::trace::Trace;
 
@@ -41,7 +40,6 @@ struct Life {
     disk: Arc<SimDisk>,
     trace: Trace,
     is_off: AtomicBool,
-    went_off: Notify,
     sends_left: AtomicU64,
     rounds_left: AtomicU64,
 }
@@ -60,7 +58,6 @@ impl Power {
             disk,
             trace,
             is_off: AtomicBool::new(false),
-            went_off: Notify::new(),
             sends_left: AtomicU64::new(sends_left),
             rounds_left: AtomicU64::new(rounds_left),
         }))
@@ -76,7 +73,6 @@ impl Power {
         if !self.0.is_off.swap(true, Ordering::SeqCst) {
             self.0.trace.note(format_args!("the server dies {why}"));
             self.0.disk.crash_after(0);
-            self.0.went_off.notify_one();
         }
     }
 
@@ -97,13 +93,6 @@ impl Power {
     pub(crate) fn went_round(&self) {
         if counted_down(&self.0.rounds_left) {
             self.cut("between two rounds");
-        }
-    }
-
-    /// Waits for its end; one may wait.
-    pub(crate) async fn went_off(&self) {
-        while !self.is_off() {
-            self.0.went_off.notified().await;
         }
     }
 }

@@ -291,3 +291,21 @@ async fn audit(auditor: &mut Caller) {
         }
     }
 }
+
+/// Runs a seed twice. An error shows where the second run's trace differs from the first's.
+pub fn same_twice(seed: u64) -> Result<(), String> {
+    let (first, second) = (run(seed, None, true), run(seed, None, true));
+    if first.trace == second.trace {
+        return Ok(());
+    }
+    let [first, second] = [first, second].map(|outcome| outcome.text.unwrap_or_default());
+    let mut before = Vec::new();
+    for (one, two) in first.lines().zip(second.lines()) {
+        if one != two {
+            let before = before[before.len().saturating_sub(10)..].join("\n");
+            return Err(format!("{before}\nfirst:  {one}\nsecond: {two}"));
+        }
+        before.push(one);
+    }
+    Err("one ends before the other".to_owned())
+}

@@ -77,10 +77,9 @@ pub(crate) fn plan_error(world: &World, chance: &mut Chance) {
 /// The disk is nearly full for a while.
 async fn fill(world: &World, chance: &mut Chance) {
     world.count("faults: full disk");
-    let disk = world.failing_disk();
-    disk.set_capacity(Some(disk.used() + chance.between(0, 40_000)));
+    world.limit_disk(Some(chance.between(0, 40_000)));
     sleep(chance.millis(100, 2500)).await;
-    disk.set_capacity(None);
+    world.limit_disk(None);
 }
 
 /// Everything works from here on.
@@ -89,7 +88,6 @@ pub(crate) fn calm(world: &World, temper: &Temper) {
     world.net.set_out_of_descriptors(0);
     temper.set_slow(Duration::ZERO);
     temper.set_lies(false);
-    let disk = world.failing_disk();
-    disk.heal();
-    disk.set_capacity(None);
+    world.failing_disk().heal();
+    world.limit_disk(None);
 }

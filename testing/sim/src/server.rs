@@ -73,7 +73,6 @@ impl Server {
         let ended = Rc::new(Cell::new(None));
         let local = LocalSet::new();
         let life = Life {
-            world: Rc::clone(&self.world),
             disk: Arc::clone(&self.disk),
             plan,
             stop: Rc::clone(stop),
@@ -141,7 +140,6 @@ async fn rounds(mut local: LocalSet, power: &Power, ended: &Cell<Option<Ended>>)
 
 /// What runs inside a life.
 struct Life {
-    world: Rc<World>,
     disk: Arc<SimDisk>,
     plan: LifePlan,
     stop: Rc<Notify>,
@@ -156,7 +154,6 @@ impl Life {
         if let Err(error) = server.opened().await {
             return Ended::NotOpened(error);
         }
-        self.world.server_opened();
         tokio::select! {
             biased;
             _ = server.poisoned() => return Ended::Poisoned,

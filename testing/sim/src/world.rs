@@ -39,12 +39,13 @@ pub(crate) struct World {
     monitor: RefCell<Monitor>,
     board: RefCell<Vec<Rc<Live>>>,
     is_stopping: Cell<bool>,
-    /// When the server of now opened.
-    opened_at: Cell<Duration>,
+    /// When the server of now was started.
+    started_at: Cell<Duration>,
     /// When the wall clock was last set.
     jumped_at: Cell<Option<Duration>>,
     /// Whether the disk may have refused something to the server of now.
     disk_fails: Cell<bool>,
+    disk_is_full: Cell<bool>,
     /// How often each kind of thing happened.
     pub(crate) tally: RefCell<BTreeMap<&'static str, u64>>,
 }
@@ -58,9 +59,10 @@ impl World {
             monitor: RefCell::default(),
             board: RefCell::default(),
             is_stopping: Cell::new(false),
-            opened_at: Cell::default(),
+            started_at: Cell::default(),
             jumped_at: Cell::default(),
             disk_fails: Cell::new(false),
+            disk_is_full: Cell::new(false),
             tally: RefCell::default(),
         }
     }
@@ -102,17 +104,20 @@ impl World {
     /// A server begins on this disk.
     pub(crate) fn server_begins(&self, disk: &Arc<SimDisk>) {
         *self.disk.borrow_mut() = Arc::clone(disk);
-        self.disk_fails.set(false);
-    }
-
-    /// It takes requests.
-    pub(crate) fn server_opened(&self) {
-        self.opened_at.set(self.clock.mono());
+        self.disk_fails.set(self.disk_is_full.get());
+        self.started_at.set(self.clock.mono());
     }
 
     /// Whether its disk may have refused it something.
     pub(crate) fn disk_fails(&self) -> bool {
         self.disk_fails.get()
+    }
+
+    /// There is room for so many bytes and no more, until `None` ends it.
+    pub(crate) fn limit_disk(&self, more: Option<u64>) {
+        self.disk_is_full.set(more.is_some());
+        let disk = self.failing_disk();
+        disk.set_capacity(more.map(|more| disk.used() + more));
     }
 
     /// The disk, for somebody who lets it fail.
@@ -130,7 +135,7 @@ impl World {
     /// Whether a lifetime of `ttl` that was renewed at `touched` may be over. It begins again with the
     /// server, and a jump of the clock may end it.
     pub(crate) fn may_be_over(&self, touched: Duration, ttl: Duration) -> bool {
-        let since = touched.max(self.opened_at.get());
+        let since = touched.max(self.started_at.get());
         let jumped = self.jumped_at.get().is_some_and(|at| at >= since);
         jumped || self.clock.mono().saturating_sub(since) >= ttl
     }

@@ -40,7 +40,10 @@ async fn life(caller: &mut Caller, lives: u32) {
         match response.head.status {
             200 if response.body == content => touched = sent,
             404 if caller.world.may_be_over(touched, TTL) => return,
-            _ => caller.wrong("GET of a stream in use", NAME, &response),
+            _ => {
+                let what = format!("GET of a stream in use since {touched:?}, at {sent:?}");
+                return caller.wrong(&what, NAME, &response);
+            }
         }
     }
     let idle = caller.world.clock.mono();
@@ -49,7 +52,10 @@ async fn life(caller: &mut Caller, lives: u32) {
         match response.head.status {
             200 => sleep(Duration::from_millis(80)).await,
             404 if caller.world.may_be_over(touched, TTL) => return stays_gone(caller).await,
-            _ => return caller.wrong("HEAD of an idle stream", NAME, &response),
+            _ => {
+                let what = format!("HEAD of a stream idle since {touched:?}");
+                return caller.wrong(&what, NAME, &response);
+            }
         }
     }
     caller.insist(&Request::new("DELETE", NAME, "")).await;

@@ -39,10 +39,10 @@ async fn visit(caller: &mut Caller, live: &Live, pen: &mut Pen) {
         if !is_open {
             break;
         }
-        let how = match caller.chance.between(0, 100) {
-            0..15 => How::Plain,
-            15..25 => How::Expected,
-            _ => How::Producer,
+        let how = if caller.chance.percent(20) {
+            How::Plain
+        } else {
+            How::Producer
         };
         let sent = Sent {
             close: false,

@@ -210,7 +210,7 @@ impl Owner {
             return self.delete(&mine.live).await;
         };
         if self.caller.chance.percent(50) {
-            self.delete(&fork.live).await;
+            Box::pin(self.end_family(*fork)).await;
             self.delete(&mine.live).await;
             return self.await_reclaim(&mine.live).await;
         }
@@ -227,7 +227,7 @@ impl Owner {
             self.caller.wrong("PUT on a deleted source", name, &response);
         }
         self.caller.verify(&fork.live).await;
-        self.delete(&fork.live).await;
+        Box::pin(self.end_family(*fork)).await;
         self.await_reclaim(&mine.live).await;
     }
 

@@ -111,8 +111,7 @@ impl Owner {
         }
         let how = match self.caller.chance.between(0, 100) {
             0..12 => How::Plain,
-            12..24 => How::Seq,
-            24..32 => How::Expected,
+            12..30 => How::Seq,
             _ => How::Producer,
         };
         let sent = Sent {

@@ -5,7 +5,7 @@ use millrace_kill::schedule::Chance;
 use super::Caller;
 use crate::{
     http::{Head, Request, Response},
-    witness::{Closing, Found, Key, Kind, Settled, encode, position},
+    witness::{Closing, Found, Key, Kind, Settled, encode},
     world::Live,
 };
 
@@ -23,8 +23,6 @@ pub(crate) enum How {
     Plain,
     /// With a `Stream-Seq` above the last one; only the stream's owner sends those.
     Seq,
-    /// Where the stream ends, and nowhere else; sent once.
-    Expected,
 }
 
 /// What to send.
@@ -84,12 +82,6 @@ impl Pen {
 
     /// Sends, until it is known what became of it, and tells the judge.
     pub(crate) async fn append(&mut self, caller: &mut Caller, live: &Live, sent: &Sent) {
-        let mut expected = None;
-        if sent.how == How::Expected {
-            let head = Request::new("HEAD", &live.name, "");
-            let (response, _) = caller.insist(&head).await;
-            expected = response.head.next().map(str::to_owned);
-        }
         let key = self.take_key(sent.how);
         let parts = parts(live, key, &sent.messages);
         let count = u32::try_from(parts.len()).expect("a few messages");
@@ -102,11 +94,8 @@ impl Pen {
                 monitor.closing(live.id);
             }
         }
-        let mut request = self.request(live, key, sent, &parts);
-        if let Some(token) = &expected {
-            request = request.with("Stream-Expected-Offset", token);
-        }
-        let only_once = matches!(sent.how, How::Plain | How::Expected) && count > 0;
+        let request = self.request(live, key, sent, &parts);
+        let only_once = sent.how == How::Plain && count > 0;
         let answer = if only_once {
             caller.quiet().await;
             let response = caller.once(&request).await;
@@ -116,21 +105,12 @@ impl Pen {
             Some(Answer { response, lost })
         };
         tell(caller, live, key, sent, answer.as_ref());
-        let end = answer.as_ref().and_then(|answer| answer.response.head.next());
-        let was_taken = answer.as_ref().is_some_and(|answer| answer.response.head.status == 204);
-        if let (Some(expected), Some(end), true) = (expected, end, was_taken) {
-            let len = parts.concat().len() as u64;
-            if position(&expected).map(|at| at + len) != position(end) {
-                let what = format!("POST {} expected at {expected} ends at {end}", live.name);
-                caller.world.monitor().violation(what);
-            }
-        }
     }
 
     fn take_key(&mut self, how: How) -> Key {
         let (by, epoch, next) = match how {
             How::Producer => (self.by, self.epoch, &mut self.seq),
-            How::Plain | How::Seq | How::Expected => (self.by + PLAIN, 0, &mut self.plain_seq),
+            How::Plain | How::Seq => (self.by + PLAIN, 0, &mut self.plain_seq),
         };
         let seq = *next;
         *next += 1;
@@ -149,7 +129,7 @@ impl Pen {
                 .with("Producer-Epoch", key.epoch)
                 .with("Producer-Seq", key.seq),
             How::Seq => request.with("Stream-Seq", format!("{:010}", key.seq)),
-            How::Plain | How::Expected => request,
+            How::Plain => request,
         };
         if sent.close {
             request = request.with("Stream-Closed", "true");
@@ -200,12 +180,11 @@ fn verdict(answer: &Answer, how: How, closing: Closing) -> Result<Settled, Strin
         Settled::Refused
     };
     match (head.status, how) {
-        (200, How::Producer) | (204, How::Plain | How::Seq | How::Expected) => Ok(Settled::Acked),
+        (200, How::Producer) | (204, How::Plain | How::Seq) => Ok(Settled::Acked),
         // A close without a body is answered 204 the first time, too.
         (204, How::Producer) if *lost > 0 || head.closed() => Ok(Settled::Duplicate),
         (204, How::Producer) => Err("it was taken for a duplicate, and was sent once".into()),
         (409, _) if head.closed() && closing != Closing::Open => Ok(refused),
-        (409, How::Expected) if !head.closed() => Ok(refused),
         // An earlier sending took the number.
         (409, How::Seq) if *lost > 0 && !head.closed() => Ok(Settled::Duplicate),
         (status, _) => Err(format!(
