@@ -3,8 +3,8 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use millrace_engine::{Engine, OpenError, Opened, Options, Shard};
-use millrace_env::{Env, sleep};
-use tokio::sync::{mpsc, oneshot, watch};
+use millrace_env::{Env, Switch, sleep};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::{app::App, config::Config, core::Signals};
 
@@ -29,7 +29,7 @@ pub(crate) type TellOpened = oneshot::Sender<Result<(), OpenError>>;
 #[derive(Debug)]
 pub(crate) struct Running {
     app: Arc<App>,
-    draining: watch::Sender<bool>,
+    draining: Switch,
     drained: mpsc::Receiver<Infallible>,
     opened: Option<oneshot::Receiver<Result<(), OpenError>>>,
 }
@@ -37,10 +37,10 @@ pub(crate) struct Running {
 impl Running {
     /// A server, what its cores have to be given, and who has to be told of recovery's end.
     pub(crate) fn new(config: Config, env: Env) -> (Self, Signals, TellOpened) {
-        let draining = watch::Sender::new(false);
+        let draining = Switch::new();
         let (alive, drained) = mpsc::channel(1);
         let signals = Signals {
-            draining: draining.subscribe(),
+            draining: draining.watcher(),
             drained: alive,
         };
         let (tell, opened) = oneshot::channel();
@@ -93,7 +93,7 @@ impl Running {
 
     /// Ends it, all but the threads.
     pub(crate) async fn stop(&mut self) -> Stopped {
-        self.draining.send_replace(true);
+        self.draining.on();
         let Some(engine) = self.engine() else {
             let failed = self.opened.is_none();
             return if failed {

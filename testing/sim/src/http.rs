@@ -66,7 +66,7 @@ impl Request {
             return bytes;
         }
         if self.body.is_some() || self.method == "POST" {
-            head += &format!("Content-Length: {}\r\n", body.len());
+            head.extend(["Content-Length: ", &body.len().to_string(), "\r\n"]);
         }
         head += "\r\n";
         [head.as_bytes(), body].concat()

@@ -36,19 +36,39 @@ pub(crate) struct LifePlan {
     pub(crate) pause: Duration,
 }
 
-/// Which kinds of faults a run has. Not all at a time: some hide others.
-#[derive(Clone, Copy, Debug)]
+/// What can go wrong while the server lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FaultKind {
+    /// A read, write, sync, open or rename fails.
+    DiskError,
+    FullDisk,
+    SlowDisk,
+    ShortWrites,
+    /// A client is parted from the server.
+    Partition,
+    /// Connections cannot be accepted.
+    NoDescriptors,
+    ClockJump,
+}
+
+impl FaultKind {
+    const ALL: [Self; 7] = [
+        Self::DiskError,
+        Self::FullDisk,
+        Self::SlowDisk,
+        Self::ShortWrites,
+        Self::Partition,
+        Self::NoDescriptors,
+        Self::ClockJump,
+    ];
+}
+
+/// Which faults a run has. Not all kinds: some hide others.
+#[derive(Clone, Debug)]
 pub(crate) struct Faults {
-    /// Failing reads, writes, syncs, opens, renames.
-    pub(crate) disk_errors: bool,
-    pub(crate) full_disk: bool,
-    pub(crate) slow_disk: bool,
-    pub(crate) short_writes: bool,
+    pub(crate) kinds: Vec<FaultKind>,
     /// How many of 100 connections are bad.
     pub(crate) rough_net: u64,
-    pub(crate) partitions: bool,
-    pub(crate) no_descriptors: bool,
-    pub(crate) clock_jumps: bool,
 }
 
 impl Plan {
@@ -56,23 +76,16 @@ impl Plan {
     pub(crate) fn of(seed: u64) -> Self {
         let mut chance = Chance::new(seed, 1000);
         let options = options(&mut chance);
-        let mut one_in_two = || chance.percent(50);
-        let mut faults = Faults {
-            disk_errors: one_in_two(),
-            full_disk: one_in_two(),
-            slow_disk: one_in_two(),
-            short_writes: one_in_two(),
-            rough_net: 0,
-            partitions: one_in_two(),
-            no_descriptors: one_in_two(),
-            clock_jumps: one_in_two(),
-        };
-        faults.rough_net = [0, 15, 60][chance.index(3)];
+        let kinds = FaultKind::ALL.into_iter();
+        let kinds: Vec<FaultKind> = kinds.filter(|_| chance.percent(50)).collect();
+        let rough_net = [0, 15, 60][chance.index(3)];
         let usual_shards = if chance.percent(50) { 1 } else { 2 };
         let lives = (0..chance.between(3, 8))
             .map(|_| {
                 let shards = if chance.percent(15) { 3 - usual_shards } else { usual_shards };
-                LifePlan::draw(&mut chance, shards, options.durability, faults)
+                let mut life = LifePlan::draw(&mut chance, shards, options.durability);
+                life.fails_early &= kinds.contains(&FaultKind::DiskError);
+                life
             })
             .collect();
         let config = Config {
@@ -91,7 +104,7 @@ impl Plan {
             options,
             config,
             lives,
-            faults,
+            faults: Faults { kinds, rough_net },
         }
     }
 }
@@ -117,7 +130,7 @@ fn options(chance: &mut Chance) -> Options {
 }
 
 impl LifePlan {
-    fn draw(chance: &mut Chance, shards: u16, durability: Durability, faults: Faults) -> Self {
+    fn draw(chance: &mut Chance, shards: u16, durability: Durability) -> Self {
         let death = match chance.between(0, 100) {
             // Recovery is among the first I/Os.
             0..15 => Death::AtIo(chance.between(1, 60)),
@@ -135,7 +148,7 @@ impl LifePlan {
             death_amid_stop: amid_stop,
             // Unsafe mode promises nothing there.
             loses_power: durability == Durability::Local && chance.percent(60),
-            fails_early: faults.disk_errors && chance.percent(20),
+            fails_early: chance.percent(20),
             pause: chance.millis(0, 300),
         }
     }

@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// Once nothing fails any more, all clients get their answers within this time.
-const ENDS_WITHIN: Duration = Duration::from_secs(600);
+const ENDS_WITHIN: Duration = Duration::from_mins(10);
 /// More than this many broken promises say nothing new.
 const VIOLATIONS_MAX: usize = 10;
 
@@ -164,7 +164,7 @@ impl Run {
         let clients = clients::start(&self.world, self.seed);
         let sabotage = saboteur::work(
             Rc::clone(&self.world),
-            self.plan.faults,
+            self.plan.faults.clone(),
             Arc::clone(&self.server.temper),
             Chance::new(self.seed, 1004),
         );

@@ -11,8 +11,9 @@ use std::{io, rc::Rc};
 
 use http::{HeaderValue, Request, Response, Version, header};
 use hyper::body::Incoming;
+use millrace_env::Watcher;
 use millrace_wire::HttpFault;
-use tokio::{net::TcpStream, sync::watch};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use super::{
@@ -66,7 +67,7 @@ pub(super) async fn refuse(
     protocol: &Protocol,
     conn: TcpStream,
     peer: Peer,
-    draining: watch::Receiver<bool>,
+    draining: Watcher,
 ) {
     protocol.serve(conn, peer, Rc::new(NotTls), draining).await;
 }

@@ -31,11 +31,9 @@ use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
 use millrace_core::StreamName;
+use millrace_env::Watcher;
 use millrace_wire::{HttpFault, Problem, path};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    sync::watch,
-};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::{
     chunks::Follower,
@@ -98,7 +96,7 @@ impl Lane {
         &self,
         conn: C,
         peer: Peer,
-        draining: watch::Receiver<bool>,
+        draining: Watcher,
     ) -> Served<C>
     where
         C: AsyncRead + AsyncWrite + Unpin,

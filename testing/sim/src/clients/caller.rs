@@ -92,13 +92,11 @@ impl Caller {
         if let Some(line) = self.line.take() {
             return Some(line);
         }
-        match self.world.net.connect(self.who).await {
-            Ok(conn) => Some(Line::new(conn)),
-            Err(_) => {
-                self.lost().await;
-                None
-            }
-        }
+        let Ok(conn) = self.world.net.connect(self.who).await else {
+            self.lost().await;
+            return None;
+        };
+        Some(Line::new(conn))
     }
 
     /// An answer may say "not now".

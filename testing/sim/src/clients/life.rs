@@ -126,7 +126,7 @@ impl Owner {
         let tail = response.head.next().and_then(position);
         let closed_stays = !matches!(closing, Some(Closing::Closed(_))) || response.head.closed();
         if response.head.status != 200 || tail.is_none_or(|tail| tail < far) || !closed_stays {
-            let what = format!("HEAD ({:?}), where {far} and {closing:?} were known,", tail);
+            let what = format!("HEAD, where {far} and {closing:?} were known, with {tail:?}");
             self.caller.wrong(&what, &mine.live.name, &response);
         }
     }

@@ -21,6 +21,9 @@ use super::{
 };
 use crate::{power::Power, trace::Content};
 
+/// When the next bytes arrive.
+type Timer = (Instant, Pin<Box<dyn Future<Output = ()>>>);
+
 /// One end of a connection.
 pub struct Conn {
     net: Net,
@@ -30,7 +33,7 @@ pub struct Conn {
     side: Side,
     /// The server's life; clients have none.
     power: Option<Power>,
-    timer: Option<(Instant, Pin<Box<dyn Future<Output = ()>>>)>,
+    timer: Option<Timer>,
 }
 
 impl Conn {

@@ -88,10 +88,8 @@ impl Pipe {
     }
 
     fn wake(&mut self) {
-        for waker in [self.reader.take(), self.writer.take()] {
-            if let Some(waker) = waker {
-                waker.wake();
-            }
+        for waker in self.reader.take().into_iter().chain(self.writer.take()) {
+            waker.wake();
         }
     }
 }

@@ -197,3 +197,6 @@ impl Listener for SimListener {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
