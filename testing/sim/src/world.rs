@@ -13,7 +13,7 @@ use tokio::sync::RwLock;
 
 use crate::{
     clock::LoopClock,
-    net::Net,
+    net::{Net, UNDER_WAY_MAX},
     witness::{Id, Kind, Monitor},
 };
 
@@ -46,6 +46,8 @@ pub(crate) struct World {
     /// Whether the disk may have refused something to the server of now.
     disk_fails: Cell<bool>,
     disk_is_full: Cell<bool>,
+    /// Answers of a life with a failing disk may come until then.
+    excused_until: Cell<Duration>,
     /// How often each kind of thing happened.
     pub(crate) tally: RefCell<BTreeMap<&'static str, u64>>,
 }
@@ -63,6 +65,7 @@ impl World {
             jumped_at: Cell::default(),
             disk_fails: Cell::new(false),
             disk_is_full: Cell::new(false),
+            excused_until: Cell::default(),
             tally: RefCell::default(),
         }
     }
@@ -104,11 +107,18 @@ impl World {
     /// A server begins on this disk.
     pub(crate) fn server_begins(&self, disk: &Arc<SimDisk>) {
         *self.disk.borrow_mut() = Arc::clone(disk);
-        self.disk_fails.set(self.disk_is_full.get());
+        if self.disk_fails.replace(self.disk_is_full.get()) {
+            self.excused_until.set(self.clock.mono() + UNDER_WAY_MAX);
+        }
         self.started_at.set(self.clock.mono());
     }
 
-    /// Whether its disk may have refused it something.
+    /// Whether an answer that comes now may say that the disk failed.
+    pub(crate) fn excuses_failures(&self) -> bool {
+        self.disk_fails() || self.clock.mono() < self.excused_until.get()
+    }
+
+    /// Whether the disk may have refused something to the server of now.
     pub(crate) fn disk_fails(&self) -> bool {
         self.disk_fails.get()
     }

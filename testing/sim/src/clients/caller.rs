@@ -107,7 +107,7 @@ impl Caller {
     ) -> Option<Response> {
         let excused = match response.head.status {
             429 | 503 | 507 => true,
-            500.. => self.world.disk_fails(),
+            500.. => self.world.excuses_failures(),
             _ => return Some(response),
         };
         if !excused {

@@ -103,7 +103,7 @@ async fn follow_events(caller: &mut Caller, live: &Live, mut place: Mark) {
         match head.status {
             200 => {}
             404 | 410 => return caller.gone(live, &place, &head),
-            status if status == 429 || status == 503 || caller.world.disk_fails() => {
+            status if status == 429 || status == 503 || caller.world.excuses_failures() => {
                 caller.lost().await;
                 continue;
             }
