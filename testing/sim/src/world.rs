@@ -142,10 +142,13 @@ impl World {
         self.jumped_at.set(Some(self.clock.mono()));
     }
 
-    /// Whether a lifetime of `ttl` that was renewed at `touched` may be over. It begins again with the
-    /// server, and a jump of the clock may end it.
-    pub(crate) fn may_be_over(&self, touched: Duration, ttl: Duration) -> bool {
-        let since = touched.max(self.started_at.get());
+    /// From when on a lifetime counts that was renewed at `touched`: it begins again with the server.
+    pub(crate) fn counts_from(&self, touched: Duration) -> Duration {
+        touched.max(self.started_at.get())
+    }
+
+    /// Whether a lifetime of `ttl` may be over that counts from `since`. A jump of the clock may end it.
+    pub(crate) fn may_be_over(&self, since: Duration, ttl: Duration) -> bool {
         let jumped = self.jumped_at.get().is_some_and(|at| at >= since);
         jumped || self.clock.mono().saturating_sub(since) >= ttl
     }
