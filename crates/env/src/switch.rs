@@ -100,9 +100,9 @@ mod tests {
         let switch = Switch::new();
         let first = switch.watcher();
         let watchers: Vec<Watcher> = (0..20).map(|_| first.clone()).collect();
-        let waiting = watchers.into_iter().map(|watcher| {
-            tokio::spawn(async move { timeout(LONG, watcher.wait()).await })
-        });
+        let waiting = watchers
+            .into_iter()
+            .map(|watcher| tokio::spawn(async move { timeout(LONG, watcher.wait()).await }));
         let waiting: Vec<_> = waiting.collect();
         tokio::task::yield_now().await;
         assert!(!first.is_on());

@@ -165,7 +165,9 @@ impl Line {
         let bytes: Vec<u8> = self.came.drain(..end).collect();
         let mut headers = [httparse::EMPTY_HEADER; 64];
         let mut parsed = httparse::Response::new(&mut headers);
-        let whole = parsed.parse(&bytes).is_ok_and(|status| status.is_complete());
+        let whole = parsed
+            .parse(&bytes)
+            .is_ok_and(|status| status.is_complete());
         let Some(status) = parsed.code.filter(|_| whole) else {
             return Err(broken("a response that is no HTTP"));
         };

@@ -1,4 +1,8 @@
 //! Runs seeds of the simulation, and says which fail and how to see it again.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "how long it takes is told by a real clock"
+)]
 
 use std::{
     collections::BTreeMap,
@@ -53,7 +57,9 @@ fn main() -> ExitCode {
     let outcomes = if args.seed.is_some() {
         vec![run(from, None, args.trace)]
     } else {
-        let jobs = args.jobs.or_else(|| Some(std::thread::available_parallelism().ok()?.get()));
+        let jobs = args
+            .jobs
+            .or_else(|| Some(std::thread::available_parallelism().ok()?.get()));
         run_all(from, seeds, jobs.unwrap_or(1))
     };
     if args.json {
@@ -81,13 +87,18 @@ fn run_all(from: u64, seeds: u64, jobs: usize) -> Vec<Outcome> {
                         return;
                     }
                     let outcome = run(seed, None, false);
+                    if !outcome.violations.is_empty() {
+                        eprintln!("seed {seed} failed");
+                    }
                     let mut outcomes = outcomes.lock().unwrap_or_else(PoisonError::into_inner);
                     outcomes.push(outcome);
                 }
             });
         }
     });
-    let mut outcomes = outcomes.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut outcomes = outcomes
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
     outcomes.sort_by_key(|outcome| outcome.seed);
     outcomes
 }
@@ -104,7 +115,10 @@ fn sums(outcomes: &[Outcome]) -> BTreeMap<&'static str, u64> {
         add("lives of the server", outcome.lives);
         add("events on network and disk", outcome.trace.events);
         add("appends acknowledged", outcome.counts.acked);
-        add("appends acknowledged as duplicates", outcome.counts.duplicates);
+        add(
+            "appends acknowledged as duplicates",
+            outcome.counts.duplicates,
+        );
         add("appends of unknown outcome", outcome.counts.unknown);
         add("responses and events read", outcome.counts.delivered);
         add("bytes read", outcome.counts.delivered_bytes);
@@ -128,12 +142,21 @@ fn as_text(outcomes: &[Outcome], took: Duration) -> String {
         line(&mut text, format_args!("{count:>12}  {what}"));
     }
     let mut failed = 0;
-    for Outcome { seed, violations, .. } in outcomes {
+    for Outcome {
+        seed, violations, ..
+    } in outcomes
+    {
         if violations.is_empty() {
             continue;
         }
         failed += 1;
-        line(&mut text, format_args!("\nseed {seed} FAILED; to see it again:\n  {}", replay(*seed)));
+        line(
+            &mut text,
+            format_args!(
+                "\nseed {seed} FAILED; to see it again:\n  {}",
+                replay(*seed)
+            ),
+        );
         for what in violations {
             line(&mut text, format_args!("  - {what}"));
         }
@@ -141,7 +164,9 @@ fn as_text(outcomes: &[Outcome], took: Duration) -> String {
     let seeds = outcomes.len();
     line(
         &mut text,
-        format_args!("\n{seeds} seeds, {simulated:.0?} of their time in {took:.1?}: {failed} failed"),
+        format_args!(
+            "\n{seeds} seeds, {simulated:.0?} of their time in {took:.1?}: {failed} failed"
+        ),
     );
     text
 }
@@ -151,7 +176,9 @@ fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
 }
 
 fn as_json(outcomes: &[Outcome], took: Duration) -> serde_json::Value {
-    let failed = outcomes.iter().filter(|outcome| !outcome.violations.is_empty());
+    let failed = outcomes
+        .iter()
+        .filter(|outcome| !outcome.violations.is_empty());
     let failed: Vec<_> = failed
         .map(|outcome| {
             json!({

@@ -108,14 +108,18 @@ impl Medium {
             Err(_) => " fails",
         };
         let path = path.display();
-        self.0.trace.note(format_args!("disk {what} {path}{result}"));
+        self.0
+            .trace
+            .note(format_args!("disk {what} {path}{result}"));
         done
     }
 }
 
 impl Disk for Medium {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
-        let file = self.call(&format!("open {mode:?}"), path, |disk| disk.open(path, mode))?;
+        let file = self.call(&format!("open {mode:?}"), path, |disk| {
+            disk.open(path, mode)
+        })?;
         Ok(Arc::new(MediumFile {
             file,
             path: path.to_owned(),
@@ -165,11 +169,7 @@ struct MediumFile {
 }
 
 impl MediumFile {
-    fn call<T>(
-        &self,
-        what: &str,
-        done: impl FnOnce(&dyn File) -> io::Result<T>,
-    ) -> io::Result<T> {
+    fn call<T>(&self, what: &str, done: impl FnOnce(&dyn File) -> io::Result<T>) -> io::Result<T> {
         self.medium.call(what, &self.path, |_| done(&*self.file))
     }
 }

@@ -82,7 +82,11 @@ impl Plan {
         let usual_shards = if chance.percent(50) { 1 } else { 2 };
         let lives = (0..chance.between(3, 8))
             .map(|_| {
-                let shards = if chance.percent(15) { 3 - usual_shards } else { usual_shards };
+                let shards = if chance.percent(15) {
+                    3 - usual_shards
+                } else {
+                    usual_shards
+                };
                 let mut life = LifePlan::draw(&mut chance, shards, options.durability);
                 life.fails_early &= kinds.contains(&FaultKind::DiskError);
                 life

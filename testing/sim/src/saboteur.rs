@@ -6,7 +6,12 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 use millrace_env::{Fault, FaultError, FaultOp, sleep};
 use millrace_kill::schedule::Chance;
 
-use crate::{clients::CLIENTS, medium::Temper, plan::{FaultKind, Faults}, world::World};
+use crate::{
+    clients::CLIENTS,
+    medium::Temper,
+    plan::{FaultKind, Faults},
+    world::World,
+};
 
 /// What can fail, and how.
 const ERRORS: [(FaultOp, FaultError); 11] = [
@@ -26,7 +31,12 @@ const ERRORS: [(FaultOp, FaultError); 11] = [
 const JUMP_MILLIS_MAX: u64 = 600_000;
 
 /// Makes things go wrong until the run ends.
-pub(crate) async fn work(world: Rc<World>, faults: Faults, temper: Arc<Temper>, mut chance: Chance) {
+pub(crate) async fn work(
+    world: Rc<World>,
+    faults: Faults,
+    temper: Arc<Temper>,
+    mut chance: Chance,
+) {
     let Faults { kinds, rough_net } = faults;
     world.net.set_rough(rough_net);
     while !kinds.is_empty() {

@@ -16,7 +16,7 @@ use millrace_engine::{OpenError, Options};
 use millrace_env::{Env, Rng, SimDisk, sleep, timeout};
 use millrace_kill::schedule::Chance;
 use millrace_server::{Config, Stopped, one_thread::OneThread};
-use tokio::{sync::Notify, task::LocalSet};
+use tokio::{sync::Notify, task::LocalSet, time::Instant};
 
 use crate::{
     clock::LoopClock,
@@ -28,6 +28,9 @@ use crate::{
     trace::Trace,
     world::World,
 };
+
+/// Nothing takes so many rounds of the event loop without a wait.
+const ROUNDS_MAX: u32 = 300_000;
 
 /// The server and what outlives it.
 #[derive(Debug)]
@@ -63,7 +66,8 @@ impl Server {
     /// One life. It is asked to end after the time that its plan says, or when `stop` says so.
     pub(crate) async fn live(&mut self, plan: LifePlan, stop: &Rc<Notify>) -> Ended {
         self.lives += 1;
-        self.trace.note(format_args!("life {}: {plan:?}", self.lives));
+        self.trace
+            .note(format_args!("life {}: {plan:?}", self.lives));
         self.world.server_begins(&self.disk);
         if plan.fails_early {
             saboteur::plan_error(&self.world, &mut self.chance);
@@ -104,7 +108,8 @@ impl Server {
         };
         let ended = ended.take().filter(|_| !has_died);
         let ended = ended.unwrap_or(Ended::Died);
-        self.trace.note(format_args!("life {} ended: {ended:?}", self.lives));
+        self.trace
+            .note(format_args!("life {} ended: {ended:?}", self.lives));
         ended
     }
 
@@ -127,13 +132,23 @@ impl Server {
 
 /// Goes round in `local` until the life is over, one way or another.
 async fn rounds(mut local: LocalSet, power: &Power, ended: &Cell<Option<Ended>>) {
+    let (mut moment, mut rounds) = (Instant::now(), 0);
     poll_fn(|cx| {
+        if std::mem::replace(&mut moment, Instant::now()) != moment {
+            rounds = 0;
+        }
+        rounds += 1;
+        assert!(rounds < ROUNDS_MAX, "no end of work at one moment");
         let polled = Pin::new(&mut local).poll(cx);
         power.went_round();
         let end = ended.take();
         let is_over = end.is_some() || polled.is_ready() || power.is_off();
         ended.set(end);
-        if is_over { Poll::Ready(()) } else { Poll::Pending }
+        if is_over {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     })
     .await;
 }

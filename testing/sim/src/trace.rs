@@ -84,6 +84,11 @@ pub(crate) struct Content<'a>(pub(crate) &'a [u8]);
 
 impl fmt::Display for Content<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} #{:08x}", self.0.len(), fold(HASH_START, self.0) >> 32)
+        write!(
+            f,
+            "{} #{:08x}",
+            self.0.len(),
+            fold(HASH_START, self.0) >> 32
+        )
     }
 }

@@ -102,13 +102,8 @@ impl Protocol {
     }
 
     /// Serves one connection to its end; when `draining` says so, to the end of what is under way.
-    pub(crate) async fn serve<C, S>(
-        &self,
-        conn: C,
-        peer: Peer,
-        service: Rc<S>,
-        draining: Watcher,
-    ) where
+    pub(crate) async fn serve<C, S>(&self, conn: C, peer: Peer, service: Rc<S>, draining: Watcher)
+    where
         C: AsyncRead + AsyncWrite + Unpin + 'static,
         S: Service,
     {

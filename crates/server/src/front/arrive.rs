@@ -63,12 +63,7 @@ async fn begins_as_http(conn: &TcpStream) -> io::Result<bool> {
 
 /// Tells whoever sent plain HTTP what is spoken here. The same connection as any other, deadlines
 /// and close included; only the answer is always this one.
-pub(super) async fn refuse(
-    protocol: &Protocol,
-    conn: TcpStream,
-    peer: Peer,
-    draining: Watcher,
-) {
+pub(super) async fn refuse(protocol: &Protocol, conn: TcpStream, peer: Peer, draining: Watcher) {
     protocol.serve(conn, peer, Rc::new(NotTls), draining).await;
 }
 

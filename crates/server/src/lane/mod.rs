@@ -92,12 +92,7 @@ impl Lane {
 
     /// Serves a connection for as long as it goes the short way. Box the future and let go of it: what
     /// requests need is much more than what followers do, and there are thousands of those.
-    pub(crate) async fn serve<C>(
-        &self,
-        conn: C,
-        peer: Peer,
-        draining: Watcher,
-    ) -> Served<C>
+    pub(crate) async fn serve<C>(&self, conn: C, peer: Peer, draining: Watcher) -> Served<C>
     where
         C: AsyncRead + AsyncWrite + Unpin,
     {

@@ -107,7 +107,8 @@ impl Owner {
             return;
         };
         if at.is_some_and(|at| at.position != mark.position) {
-            self.caller.wrong("PUT at another place", &fork.name, &response);
+            self.caller
+                .wrong("PUT at another place", &fork.name, &response);
         }
         self.caller.world.monitor().inherits(fork.id, &mark);
         mine.fork = Some(Box::new(self.own(fork)));
@@ -150,7 +151,8 @@ impl Owner {
         let (response, _) = self.caller.insist(&zombie).await;
         let closed = response.head.status == 409 && response.head.closed();
         if response.head.status != 403 && !closed {
-            self.caller.wrong("POST of an old epoch to", &mine.live.name, &response);
+            self.caller
+                .wrong("POST of an old epoch to", &mine.live.name, &response);
         }
     }
 
@@ -182,7 +184,8 @@ impl Owner {
         let (response, _) = self.caller.insist(&request).await;
         let head = &response.head;
         if head.status != 409 || !head.closed() || head.next().is_none() {
-            self.caller.wrong("POST after the close of", &mine.live.name, &response);
+            self.caller
+                .wrong("POST after the close of", &mine.live.name, &response);
         }
     }
 
@@ -224,7 +227,8 @@ impl Owner {
         let (response, _) = self.caller.insist(&again).await;
         if response.head.status != 409 {
             let name = &mine.live.name;
-            self.caller.wrong("PUT on a deleted source", name, &response);
+            self.caller
+                .wrong("PUT on a deleted source", name, &response);
         }
         self.caller.verify(&fork.live).await;
         Box::pin(self.end_family(*fork)).await;

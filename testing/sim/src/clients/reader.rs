@@ -31,9 +31,11 @@ pub(crate) enum Mode {
 /// Works until the run ends.
 pub(crate) async fn work(mut caller: Caller, mode: Mode) {
     while !caller.world.is_stopping() {
+        // Time passes only while everyone waits.
+        let pause = caller.chance.millis(1, 20);
+        sleep(pause).await;
         let board = caller.world.board();
         if board.is_empty() {
-            sleep(Duration::from_millis(20)).await;
             continue;
         }
         let live = Rc::clone(&board[caller.chance.index(board.len())]);
