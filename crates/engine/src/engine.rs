@@ -14,9 +14,9 @@ use millrace_core::{
     slot::{shard_of, slot_of},
     stream::Outcome,
 };
-use millrace_env::Env;
+use millrace_env::{Env, Switch, Watcher};
 use millrace_store::{Catalog, Segments};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     budget::{Budget, Permit},
@@ -77,7 +77,7 @@ pub(crate) struct Shared {
     pub(crate) shards: Vec<ShardHandle>,
     pub(crate) metrics: StoreMetrics,
     pub(crate) scrub: Scrub,
-    pub(crate) stopping: watch::Sender<bool>,
+    pub(crate) stopping: Switch,
     /// When this process started: no sliding lifetime ends before it has passed from here.
     pub(crate) booted_at: Timestamp,
     /// Keeps other processes off the data directory.
@@ -119,18 +119,18 @@ impl ShardHandle {
 
 /// Tells when the engine is stopping.
 #[derive(Clone, Debug)]
-pub struct Stopping(watch::Receiver<bool>);
+pub struct Stopping(Watcher);
 
 impl Stopping {
     /// Waits until the engine is stopping.
-    pub async fn wait(&mut self) {
+    pub async fn wait(&self) {
         // An engine that is gone has stopped too.
-        let _ = self.0.wait_for(|stopping| *stopping).await;
+        self.0.wait().await;
     }
 
     /// Whether it is.
     pub fn is_stopping(&self) -> bool {
-        *self.0.borrow()
+        self.0.is_on()
     }
 }
 
@@ -272,7 +272,7 @@ impl Engine {
 
     /// Ends live reads, each with an offset to go on from. Appends go on until [`Self::shutdown`].
     pub fn stop_readers(&self) {
-        self.shared.stopping.send_replace(true);
+        self.shared.stopping.on();
     }
 
     /// Finishes what waits, flushes, and marks the data directory as cleanly closed. Shards end.
@@ -312,7 +312,7 @@ impl Shared {
     }
 
     pub(crate) fn stopping(&self) -> Stopping {
-        Stopping(self.stopping.subscribe())
+        Stopping(self.stopping.watcher())
     }
 
     pub(crate) fn shard_of_name(&self, name: &StreamName) -> ShardId {

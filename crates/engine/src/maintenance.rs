@@ -16,7 +16,7 @@ const PAUSE_BETWEEN_PASSES: Duration = Duration::from_millis(200);
 
 /// Compacts now and then until the engine stops.
 pub(crate) async fn run(shared: Arc<Shared>) {
-    let mut stopping = shared.stopping();
+    let stopping = shared.stopping();
     let mut more = false;
     loop {
         // One pass is bounded; while there is more to do, the next follows soon.

@@ -9,11 +9,11 @@ use millrace_core::{
     Generation, Lsn, ShardId, SlotId, StreamId, Timestamp,
     slot::{SLOTS, shard_of},
 };
-use millrace_env::{Env, tasks};
+use millrace_env::{Env, Switch, tasks};
 use millrace_store::{
     Catalog, Commit, LogId, Manifest, SegmentOptions, Segments, StoreError, Wal, WalOptions,
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use crate::{
     budget::Budget,
@@ -427,7 +427,7 @@ fn assemble(base: Base, recovered: Recovered, lock: Box<dyn Send + Sync>) -> Ope
         shards: handles,
         metrics,
         scrub: Scrub::default(),
-        stopping: watch::Sender::new(false),
+        stopping: Switch::new(),
         booted_at: base.booted_at,
         _lock: crate::engine::Lock(lock),
     });

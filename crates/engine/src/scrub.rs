@@ -64,15 +64,15 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     if rate == 0 {
         return;
     }
-    let mut stopping = shared.stopping();
+    let stopping = shared.stopping();
     let soon = shared.options.scrub_interval.min(FIRST_PASS_AFTER);
     let mut wait = soon;
-    while waited(&mut stopping, wait).await {
+    while waited(&stopping, wait).await {
         let Some(pass) = begin(&shared).await else {
             wait = soon;
             continue;
         };
-        if !drive(&shared, pass, rate, &mut stopping).await {
+        if !drive(&shared, pass, rate, &stopping).await {
             return;
         }
         shared.scrub.ends(wall_seconds(&shared));
@@ -81,7 +81,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 }
 
 /// Waits, and says whether to go on.
-async fn waited(stopping: &mut Stopping, pause: Duration) -> bool {
+async fn waited(stopping: &Stopping, pause: Duration) -> bool {
     tokio::select! {
         biased;
         () = stopping.wait() => false,
@@ -106,7 +106,7 @@ async fn begin(shared: &Arc<Shared>) -> Option<Pass> {
 }
 
 /// Goes on to the end of a pass, or until the engine stops: then it says no.
-async fn drive(shared: &Arc<Shared>, mut pass: Pass, rate: u64, stopping: &mut Stopping) -> bool {
+async fn drive(shared: &Arc<Shared>, mut pass: Pass, rate: u64, stopping: &Stopping) -> bool {
     loop {
         let begun = shared.env.clock.mono();
         let step;

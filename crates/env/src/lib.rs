@@ -5,7 +5,8 @@
 //! (see `clippy.toml`) keeps it so.
 //!
 //! Layout: [`disk`] (the seam and the real one), [`sim`] (the simulated disk, with its faults),
-//! [`clock`], [`rng`], [`tasks`], [`net`], [`process`], [`mutant`] (defects on purpose, for tests).
+//! [`clock`], [`rng`], [`tasks`], [`switch`], [`net`], [`process`], [`mutant`] (defects on purpose, for
+//! tests).
 //!
 //! Not here: what is written to the disk (`millrace-store`).
 
@@ -16,6 +17,7 @@ pub mod net;
 pub mod process;
 pub mod rng;
 pub mod sim;
+pub mod switch;
 pub mod tasks;
 
 use std::sync::Arc;
@@ -25,6 +27,7 @@ pub use disk::{DirEntry, Disk, File, FileExt, OpenMode, RealDisk};
 pub use net::{Listener, TcpListener};
 pub use rng::Rng;
 pub use sim::{Fault, FaultError, FaultOp, SimDisk, is_power_loss};
+pub use switch::{Switch, Watcher};
 
 /// All of the outside world that the engine may use.
 #[derive(Clone, Debug)]

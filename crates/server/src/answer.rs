@@ -3,17 +3,25 @@
 use std::{
     pin::Pin,
     task::{Context, Poll},
+    time::{Duration, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
+use millrace_core::Timestamp;
 use millrace_wire::{Problem, cache::NO_STORE, outcome::Reply};
 
 use crate::bodies::{Broken, EventBody, PageBody};
 
 /// An answer.
 pub(crate) type Answer = Response<AnswerBody>;
+
+/// `Date`, at `now`.
+pub(crate) fn date(now: Timestamp) -> HeaderValue {
+    let time = UNIX_EPOCH + Duration::from_millis(now.0);
+    HeaderValue::from_str(&httpdate::fmt_http_date(time)).expect("a date is ASCII")
+}
 
 /// The body of an answer.
 #[derive(Debug)]

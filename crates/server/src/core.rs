@@ -6,9 +6,9 @@
 use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
 use millrace_engine::Shard;
-use millrace_env::{Listener, sleep, timeout};
+use millrace_env::{Listener, Watcher, sleep, timeout};
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, oneshot},
     task::{JoinSet, LocalSet},
 };
 
@@ -28,7 +28,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Clone, Debug)]
 pub(crate) struct Signals {
     /// From here on no connection is accepted, and those that are open end.
-    pub(crate) draining: watch::Receiver<bool>,
+    pub(crate) draining: Watcher,
     /// Dropped when this core has no connection left.
     pub(crate) drained: mpsc::Sender<std::convert::Infallible>,
 }
@@ -111,11 +111,11 @@ pub(crate) async fn serve<L: Listener>(listener: L, app: Arc<App>, signals: Sign
             }
         }
     };
-    let mut stop = draining.clone();
+    let stop = draining.clone();
     tokio::select! {
         biased;
         // A server that is gone stops too.
-        _ = stop.wait_for(|draining| *draining) => {}
+        () = stop.wait() => {}
         () = accept => {}
     }
     drop(listener);

@@ -6,7 +6,8 @@
 //! Threads: `millrace-front` accepts, makes TLS handshakes (`tls`) and answers `/health` and `/ready`
 //! (`front`);
 //! `millrace-0`, `millrace-1`, … each own an event loop, connections and one shard (`core.rs`);
-//! recovery has a thread of its own (`server.rs`).
+//! recovery has a thread of its own (`server.rs`). A simulation runs the cores without threads
+//! (`one_thread.rs`).
 //!
 //! A request's way: `conn` (a connection, its limits and deadlines) → `router.rs` (one match, and
 //! what all answers have in common) → `handlers` (one file a verb: parse, call, answer) →
@@ -34,13 +35,17 @@ mod handlers;
 mod held;
 mod lane;
 mod metrics;
+#[doc(hidden)]
+pub mod one_thread;
 pub mod refusals;
 mod router;
+mod running;
 mod server;
 pub mod tls;
 
 pub use access::{Action, Decision, Policy, Principal, Target};
 pub use config::{Access, ApiKey, Config, Origins, Times};
 pub use refusals::{Refusals, Refused};
-pub use server::{Server, Setup, Stopped, listen};
+pub use running::Stopped;
+pub use server::{Server, Setup, listen};
 pub use tls::{Tls, TlsFault, TlsFiles};

@@ -93,7 +93,11 @@ impl Service for Router {
     type Body = AnswerBody;
 
     async fn answer(self: Rc<Self>, request: Request<Incoming>) -> Response<AnswerBody> {
-        answer(&self, request).await
+        let mut answer = answer(&self, request).await;
+        // Hyper would ask the system's clock.
+        let date = answer::date(self.app.now());
+        answer.headers_mut().insert(header::DATE, date);
+        answer
     }
 }
 

@@ -1,4 +1,4 @@
-//! Starts and ends a server: threads, recovery, draining.
+//! A server with its threads. What it does apart from them is in `running.rs`.
 //!
 //! The port listens at once. Recovery runs on a thread of its own; until it is done requests for
 //! streams are answered 503 and `/ready` says so.
@@ -8,15 +8,11 @@ use std::{
     net::{SocketAddr, TcpListener},
     sync::Arc,
     thread::JoinHandle,
-    time::Duration,
 };
 
-use millrace_engine::{Engine, OpenError, Opened, Options, Shard};
-use millrace_env::{Env, sleep, tasks};
-use tokio::{
-    net::TcpSocket,
-    sync::{mpsc, oneshot, watch},
-};
+use millrace_engine::{Engine, OpenError, Options, Shard};
+use millrace_env::{Env, tasks};
+use tokio::{net::TcpSocket, sync::oneshot};
 
 use crate::{
     app::App,
@@ -24,10 +20,8 @@ use crate::{
     core::{self, Signals},
     front::{self, Inlet, Outlet},
     refusals::Refusals,
+    running::{Running, Stopped, open},
 };
-
-/// How often [`Server::poisoned`] looks.
-const POISON_LOOK: Duration = Duration::from_millis(250);
 
 /// What a server is made from.
 #[derive(Debug)]
@@ -63,22 +57,8 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
-    app: Arc<App>,
-    draining: watch::Sender<bool>,
-    drained: mpsc::Receiver<std::convert::Infallible>,
-    opened: Option<oneshot::Receiver<Result<(), OpenError>>>,
+    running: Running,
     threads: Vec<JoinHandle<()>>,
-}
-
-/// How a server ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stopped {
-    /// Everything that was under way is done, flushed and marked as such.
-    Clean,
-    /// Recovery was still running: nothing was served yet, and nothing is lost.
-    DuringRecovery,
-    /// Recovery failed.
-    NeverOpened,
 }
 
 impl Server {
@@ -91,13 +71,8 @@ impl Server {
             config,
         } = setup;
         let address = socket.local_addr()?;
-        let app = Arc::new(App::new(config, env.clone()));
-        let draining = watch::Sender::new(false);
-        let (alive, drained) = mpsc::channel(1);
-        let signals = Signals {
-            draining: draining.subscribe(),
-            drained: alive,
-        };
+        let (running, signals, tell) = Running::new(config, env.clone());
+        let app = Arc::clone(running.app());
         let mut threads = Vec::new();
         let mut cores = Vec::new();
         let mut shards = Vec::new();
@@ -109,19 +84,14 @@ impl Server {
             shards.push(shard);
         }
         threads.push(front_thread(socket, cores, &app, signals)?);
-        let (tell, opened) = oneshot::channel();
         let opening = Arc::clone(&app);
         threads.push(tasks::thread("millrace-open", move || {
             // Whoever started the server may not care.
             let _ = tell.send(open(&opening, env, engine, shards));
         })?);
-        let opened = Some(opened);
         Ok(Self {
             address,
-            app,
-            draining,
-            drained,
-            opened,
+            running,
             threads,
         })
     }
@@ -133,68 +103,39 @@ impl Server {
 
     /// The engine, once it is open.
     pub fn engine(&self) -> Option<Engine> {
-        self.app.opened().cloned()
+        self.running.engine()
     }
 
     /// How often clients were refused, by reason.
     pub fn refusals(&self) -> &Refusals {
-        &self.app.refusals
+        &self.running.app().refusals
     }
 
     /// Waits until recovery is done, or has failed. Waits for ever when asked again.
     pub async fn opened(&mut self) -> Result<(), OpenError> {
-        let Some(opened) = &mut self.opened else {
-            return std::future::pending().await;
-        };
-        let result = opened.await;
-        self.opened = None;
-        result.unwrap_or_else(|_| {
-            let what = "recovery panicked; this is a defect".to_owned();
-            Err(OpenError::Store(millrace_store::StoreError::Corrupt {
-                what,
-            }))
-        })
+        self.running.opened().await
     }
 
     /// Waits until a shard takes no more writes; says why.
     pub async fn poisoned(&self) -> Vec<String> {
-        loop {
-            if let Some(engine) = self.engine() {
-                let status = engine.status();
-                if !status.ready {
-                    return status.problems;
-                }
-            }
-            sleep(POISON_LOOK).await;
-        }
+        self.running.poisoned().await
     }
 
     /// Ends it: accepts no more, ends live reads with an offset to go on from, finishes what is
     /// under way or cuts it after [`crate::config::Times::drain`], flushes.
     pub async fn stop(mut self) -> Stopped {
-        self.draining.send_replace(true);
-        let Some(engine) = self.engine() else {
-            let failed = self.opened.is_none();
-            return if failed {
-                Stopped::NeverOpened
-            } else {
-                Stopped::DuringRecovery
-            };
-        };
-        engine.stop_readers();
-        // Nobody sends; the end of the last sender is the news.
-        while self.drained.recv().await.is_some() {}
-        engine.shutdown().await;
-        drop(engine);
-        let threads = std::mem::take(&mut self.threads);
-        tasks::blocking(move || {
-            for thread in threads {
-                // A panic of a thread was told by the panic hook.
-                let _ = thread.join();
-            }
-        })
-        .await;
-        Stopped::Clean
+        let stopped = self.running.stop().await;
+        if stopped == Stopped::Clean {
+            let threads = std::mem::take(&mut self.threads);
+            tasks::blocking(move || {
+                for thread in threads {
+                    // A panic of a thread was told by the panic hook.
+                    let _ = thread.join();
+                }
+            })
+            .await;
+        }
+        stopped
     }
 }
 
@@ -230,20 +171,4 @@ fn runs(result: io::Result<()>) {
     if let Err(error) = result {
         tracing::error!(%error, "an event loop cannot be started; out of descriptors or memory");
     }
-}
-
-/// Recovers, then gives every core its shard and lets requests through.
-fn open(
-    app: &App,
-    env: Env,
-    options: Options,
-    cores: Vec<oneshot::Sender<Shard>>,
-) -> Result<(), OpenError> {
-    let Opened { engine, shards } = millrace_engine::open(env, options)?;
-    for (core, shard) in cores.into_iter().zip(shards) {
-        // A core ends early only when the server drains; then nobody will ask this shard.
-        let _ = core.send(shard);
-    }
-    app.open(engine);
-    Ok(())
 }

@@ -139,7 +139,7 @@ impl Reader {
 
     /// Waits until there is something to say.
     pub async fn changed(&mut self) -> Changed {
-        let mut stopping = self.shared.stopping();
+        let stopping = self.shared.stopping();
         loop {
             let changes = self.stream.live.changes();
             let (queue, changed) = changes.wait();

@@ -17,11 +17,8 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use millrace_env::timeout;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    sync::watch,
-};
+use millrace_env::{Watcher, timeout};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 pub(crate) use self::sniff::PREFACE;
 pub(crate) use self::{
@@ -105,13 +102,8 @@ impl Protocol {
     }
 
     /// Serves one connection to its end; when `draining` says so, to the end of what is under way.
-    pub(crate) async fn serve<C, S>(
-        &self,
-        conn: C,
-        peer: Peer,
-        service: Rc<S>,
-        mut draining: watch::Receiver<bool>,
-    ) where
+    pub(crate) async fn serve<C, S>(&self, conn: C, peer: Peer, service: Rc<S>, draining: Watcher)
+    where
         C: AsyncRead + AsyncWrite + Unpin + 'static,
         S: Service,
     {
@@ -120,7 +112,7 @@ impl Protocol {
         let sniffed = tokio::select! {
             biased;
             sniffed = timeout(self.times.head, sniff(socket)) => sniffed,
-            _ = draining.wait_for(|draining| *draining) => return,
+            () = draining.wait() => return,
         };
         let (socket, version) = match sniffed {
             Some(Ok(sniffed)) => sniffed,
@@ -150,7 +142,7 @@ impl Protocol {
         socket: Prefixed<Socket<C>>,
         service: Rc<S>,
         activity: Rc<Activity>,
-        mut draining: watch::Receiver<bool>,
+        draining: Watcher,
     ) -> hyper::Result<()>
     where
         C: AsyncRead + AsyncWrite + Unpin + 'static,
@@ -164,7 +156,7 @@ impl Protocol {
         tokio::select! {
             biased;
             ended = conn.as_mut() => return ended,
-            _ = draining.wait_for(|draining| *draining) => {}
+            () = draining.wait() => {}
         }
         conn.as_mut().graceful_shutdown();
         conn.await
@@ -176,7 +168,7 @@ impl Protocol {
         peer: &Peer,
         service: Rc<S>,
         activity: Rc<Activity>,
-        mut draining: watch::Receiver<bool>,
+        draining: Watcher,
     ) -> hyper::Result<()>
     where
         C: AsyncRead + AsyncWrite + Unpin + 'static,
@@ -194,7 +186,7 @@ impl Protocol {
             tokio::select! {
                 biased;
                 ended = conn.as_mut() => return ended,
-                _ = draining.wait_for(|draining| *draining), if !is_ending => {}
+                () = draining.wait(), if !is_ending => {}
                 () = sweeping.as_mut() => {
                     peer.refused(Refused::Idle);
                     sweeping.set(streams.sweep(&self.times, peer));

@@ -4,7 +4,7 @@ use std::{cell::Cell, sync::Arc};
 
 use bytes::Bytes;
 use http_body_util::Full;
-use millrace_env::sleep;
+use millrace_env::{Switch, sleep};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex},
     task::LocalSet,
@@ -36,7 +36,7 @@ impl Service for Echo {
 struct Bench {
     protocol: Rc<Protocol>,
     echo: Rc<Echo>,
-    draining: watch::Sender<bool>,
+    draining: Switch,
     refusals: Arc<Refusals>,
 }
 
@@ -50,7 +50,7 @@ impl Bench {
         Self {
             protocol: Rc::new(Protocol::new(&Config::default())),
             echo: Rc::new(Echo::default()),
-            draining: watch::Sender::new(false),
+            draining: Switch::new(),
             refusals: Arc::default(),
         }
     }
@@ -59,7 +59,7 @@ impl Bench {
     fn connect(&self) -> (DuplexStream, tokio::task::JoinHandle<()>) {
         let (client, server) = duplex(64 << 10);
         let (protocol, echo) = (Rc::clone(&self.protocol), Rc::clone(&self.echo));
-        let (peer, draining) = (peer(&self.refusals), self.draining.subscribe());
+        let (peer, draining) = (peer(&self.refusals), self.draining.watcher());
         let served = tokio::task::spawn_local(async move {
             protocol.serve(server, peer, echo, draining).await;
         });
@@ -121,7 +121,7 @@ async fn draining_ends_what_is_idle_and_finishes_what_is_not() {
         let (mut busy, busy_served) = bench.connect();
         get(&mut busy, "/slow").await;
         sleep(Duration::from_millis(100)).await;
-        bench.draining.send_replace(true);
+        bench.draining.on();
         let mut rest = Vec::new();
         idle.read_to_end(&mut rest).await.unwrap();
         silent.read_to_end(&mut rest).await.unwrap();
@@ -261,9 +261,9 @@ async fn t58_a_deaf_client_is_not_read_ahead_for_and_let_go() {
         let protocol = Rc::new(Protocol::new(&Config::default()));
         let (mut client, server) = duplex(64 << 10);
         let flood = Rc::new(Flood(Rc::clone(&taken)));
-        let draining = watch::Sender::new(false);
+        let draining = Switch::new();
         let serve = {
-            let (protocol, draining) = (Rc::clone(&protocol), draining.subscribe());
+            let (protocol, draining) = (Rc::clone(&protocol), draining.watcher());
             let peer = peer(&refusals);
             async move { protocol.serve(server, peer, flood, draining).await }
         };

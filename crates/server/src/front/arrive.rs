@@ -11,8 +11,9 @@ use std::{io, rc::Rc};
 
 use http::{HeaderValue, Request, Response, Version, header};
 use hyper::body::Incoming;
+use millrace_env::Watcher;
 use millrace_wire::HttpFault;
-use tokio::{net::TcpStream, sync::watch};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use super::{
@@ -62,12 +63,7 @@ async fn begins_as_http(conn: &TcpStream) -> io::Result<bool> {
 
 /// Tells whoever sent plain HTTP what is spoken here. The same connection as any other, deadlines
 /// and close included; only the answer is always this one.
-pub(super) async fn refuse(
-    protocol: &Protocol,
-    conn: TcpStream,
-    peer: Peer,
-    draining: watch::Receiver<bool>,
-) {
+pub(super) async fn refuse(protocol: &Protocol, conn: TcpStream, peer: Peer, draining: Watcher) {
     protocol.serve(conn, peer, Rc::new(NotTls), draining).await;
 }
 

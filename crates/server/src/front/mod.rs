@@ -58,12 +58,12 @@ pub(crate) async fn run(
 }
 
 /// Takes up new certificates until the server drains.
-async fn renew(app: &App, mut signals: Signals) {
+async fn renew(app: &App, signals: Signals) {
     let Some(tls) = &app.config.tls else { return };
     tokio::select! {
         biased;
         // A server that is gone stops too.
-        _ = signals.draining.wait_for(|draining| *draining) => {}
+        () = signals.draining.wait() => {}
         () = tls.renew(app.config.times.certificates) => {}
     }
 }
@@ -73,7 +73,7 @@ async fn accept(
     cores: Vec<Outlet>,
     stay: Outlet,
     app: Arc<App>,
-    mut signals: Signals,
+    signals: Signals,
 ) {
     let listener = match TcpListener::new(socket) {
         Ok(listener) => listener,
@@ -91,7 +91,7 @@ async fn accept(
     loop {
         let accepted = tokio::select! {
             biased;
-            _ = signals.draining.wait_for(|draining| *draining) => return,
+            () = signals.draining.wait() => return,
             accepted = next(&listener, &room, &app.refusals) => accepted,
         };
         while arrivals.try_join_next().is_some() {}

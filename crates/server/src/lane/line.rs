@@ -17,11 +17,8 @@ use std::{
 };
 
 use http_body_util::BodyExt as _;
-use millrace_env::sleep;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf},
-    sync::watch,
-};
+use millrace_env::{Watcher, sleep};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
 use super::{Next, head::Memo};
 use crate::{
@@ -86,21 +83,17 @@ const RINGS: u32 = 4;
 
 /// Whether the server drains. Asks only once to be woken: a connection's task stays the same.
 struct Draining {
-    watch: watch::Receiver<bool>,
+    watcher: Watcher,
     told: Timer,
     is_registered: bool,
 }
 
 impl Draining {
-    fn new(watch: watch::Receiver<bool>) -> Self {
-        let mut waiting = watch.clone();
-        let told = Box::pin(async move {
-            // A server that is gone drains too.
-            let _ = waiting.wait_for(|draining| *draining).await;
-        });
+    fn new(watcher: Watcher) -> Self {
+        let waiting = watcher.clone();
         Self {
-            watch,
-            told,
+            watcher,
+            told: Box::pin(async move { waiting.wait().await }),
             is_registered: false,
         }
     }
@@ -114,12 +107,12 @@ impl Draining {
     }
 
     fn is_so(&self) -> bool {
-        *self.watch.borrow()
+        self.watcher.is_on()
     }
 }
 
 impl<C: AsyncRead + AsyncWrite + Unpin> Line<C> {
-    pub(super) fn new(conn: C, peer: Peer, times: Times, draining: watch::Receiver<bool>) -> Self {
+    pub(super) fn new(conn: C, peer: Peer, times: Times, draining: Watcher) -> Self {
         let activity = Rc::new(Activity::default());
         Self {
             socket: Socket::new(conn, peer.clone(), times, Rc::clone(&activity)),

@@ -33,11 +33,9 @@ use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
 use millrace_core::StreamName;
+use millrace_env::Watcher;
 use millrace_wire::{HttpFault, Problem, path};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    sync::watch,
-};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::{
     chunks::Follower,
@@ -96,12 +94,7 @@ impl Lane {
 
     /// Serves a connection for as long as it goes the short way. Box the future and let go of it: what
     /// requests need is much more than what followers do, and there are thousands of those.
-    pub(crate) async fn serve<C>(
-        &self,
-        conn: C,
-        peer: Peer,
-        draining: watch::Receiver<bool>,
-    ) -> Served<C>
+    pub(crate) async fn serve<C>(&self, conn: C, peer: Peer, draining: Watcher) -> Served<C>
     where
         C: AsyncRead + AsyncWrite + Unpin,
     {

@@ -6,7 +6,8 @@ use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use hyper::{body::Incoming, client::conn::http2, rt::Executor};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{io::duplex, sync::watch, task::LocalSet};
+use millrace_env::Switch;
+use tokio::{io::duplex, task::LocalSet};
 
 use super::*;
 use crate::{
@@ -80,7 +81,7 @@ struct Client {
     refusals: Arc<Refusals>,
     served: tokio::task::JoinHandle<()>,
     made: Rc<Cell<u64>>,
-    _draining: watch::Sender<bool>,
+    _draining: Switch,
 }
 
 impl Client {
@@ -91,9 +92,9 @@ impl Client {
         let made = Rc::clone(&pages.made);
         let refusals = Arc::<Refusals>::default();
         let peer = Peer::new("192.0.2.1:9".parse().unwrap(), Arc::clone(&refusals));
-        let draining = watch::Sender::new(false);
+        let draining = Switch::new();
         let protocol = Protocol::new(&Config::default());
-        let stop = draining.subscribe();
+        let stop = draining.watcher();
         let served = tokio::task::spawn_local(async move {
             protocol.serve(theirs, peer, pages, stop).await;
         });

@@ -1,0 +1,155 @@
+//! What the clients of a run share: the network, the clocks, which streams live, and the judge.
+
+use std::{
+    cell::{Cell, RefCell, RefMut},
+    collections::BTreeMap,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use millrace_env::{Clock as _, SimDisk};
+use tokio::sync::RwLock;
+
+use crate::{
+    clock::LoopClock,
+    net::{Net, UNDER_WAY_MAX},
+    witness::{Id, Kind, Monitor},
+};
+
+/// A stream that lives.
+#[derive(Debug)]
+pub(crate) struct Live {
+    /// Its number with the judge.
+    pub(crate) id: Id,
+    pub(crate) name: String,
+    pub(crate) kind: Kind,
+    /// Held to read while a guest has an append to it under way, and to write while it is deleted, so
+    /// that no append of one life lands in the next.
+    pub(crate) gate: RwLock<()>,
+}
+
+/// What the clients of a run share.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) net: Net,
+    pub(crate) clock: Arc<LoopClock>,
+    /// The disk of the server of now.
+    disk: RefCell<Arc<SimDisk>>,
+    monitor: RefCell<Monitor>,
+    board: RefCell<Vec<Rc<Live>>>,
+    is_stopping: Cell<bool>,
+    /// When the server of now was started.
+    started_at: Cell<Duration>,
+    /// When the wall clock was last set.
+    jumped_at: Cell<Option<Duration>>,
+    /// Whether the disk may have refused something to the server of now.
+    disk_fails: Cell<bool>,
+    disk_is_full: Cell<bool>,
+    /// Answers of a life with a failing disk may come until then.
+    excused_until: Cell<Duration>,
+    /// How often each kind of thing happened.
+    pub(crate) tally: RefCell<BTreeMap<&'static str, u64>>,
+}
+
+impl World {
+    pub(crate) fn new(net: Net, clock: Arc<LoopClock>, disk: Arc<SimDisk>) -> Self {
+        Self {
+            net,
+            clock,
+            disk: RefCell::new(disk),
+            monitor: RefCell::default(),
+            board: RefCell::default(),
+            is_stopping: Cell::new(false),
+            started_at: Cell::default(),
+            jumped_at: Cell::default(),
+            disk_fails: Cell::new(false),
+            disk_is_full: Cell::new(false),
+            excused_until: Cell::default(),
+            tally: RefCell::default(),
+        }
+    }
+
+    /// The judge; not to be held across a wait.
+    pub(crate) fn monitor(&self) -> RefMut<'_, Monitor> {
+        self.monitor.borrow_mut()
+    }
+
+    /// One more of a kind.
+    pub(crate) fn count(&self, what: &'static str) {
+        *self.tally.borrow_mut().entry(what).or_default() += 1;
+    }
+
+    /// A stream becomes known to readers and guests.
+    pub(crate) fn publish(&self, live: &Rc<Live>) {
+        self.board.borrow_mut().push(Rc::clone(live));
+    }
+
+    /// It is hidden from them.
+    pub(crate) fn withdraw(&self, id: Id) {
+        self.board.borrow_mut().retain(|live| live.id != id);
+    }
+
+    /// The streams that live.
+    pub(crate) fn board(&self) -> Vec<Rc<Live>> {
+        self.board.borrow().clone()
+    }
+
+    /// Asks the clients to end.
+    pub(crate) fn stop(&self) {
+        self.is_stopping.set(true);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.is_stopping.get()
+    }
+
+    /// A server begins on this disk.
+    pub(crate) fn server_begins(&self, disk: &Arc<SimDisk>) {
+        *self.disk.borrow_mut() = Arc::clone(disk);
+        if self.disk_fails.replace(self.disk_is_full.get()) {
+            self.excused_until.set(self.clock.mono() + UNDER_WAY_MAX);
+        }
+        self.started_at.set(self.clock.mono());
+    }
+
+    /// Whether an answer that comes now may say that the disk failed.
+    pub(crate) fn excuses_failures(&self) -> bool {
+        self.disk_fails() || self.clock.mono() < self.excused_until.get()
+    }
+
+    /// Whether the disk may have refused something to the server of now.
+    pub(crate) fn disk_fails(&self) -> bool {
+        self.disk_fails.get()
+    }
+
+    /// There is room for so many bytes and no more, until `None` ends it.
+    pub(crate) fn limit_disk(&self, more: Option<u64>) {
+        self.disk_is_full.set(more.is_some());
+        let disk = self.failing_disk();
+        disk.set_capacity(more.map(|more| disk.used() + more));
+    }
+
+    /// The disk, for somebody who lets it fail.
+    pub(crate) fn failing_disk(&self) -> Arc<SimDisk> {
+        self.disk_fails.set(true);
+        Arc::clone(&self.disk.borrow())
+    }
+
+    /// The wall clock is set.
+    pub(crate) fn jump(&self, by_millis: i64) {
+        self.clock.jump(by_millis);
+        self.jumped_at.set(Some(self.clock.mono()));
+    }
+
+    /// From when on a lifetime counts that was renewed at `touched`: it begins again with the server.
+    pub(crate) fn counts_from(&self, touched: Duration) -> Duration {
+        touched.max(self.started_at.get())
+    }
+
+    /// Whether a lifetime of `ttl` may be over that counts from `since`. A jump of the clock may end it.
+    pub(crate) fn may_be_over(&self, since: Duration, ttl: Duration) -> bool {
+        let jumped = self.jumped_at.get().is_some_and(|at| at >= since);
+        jumped || self.clock.mono().saturating_sub(since) >= ttl
+    }
+}
