@@ -82,11 +82,11 @@ fn answers(catalog: &Catalog) -> Vec<Result<String, StoreError>> {
     let mut answers = Vec::new();
     let mut ids = Vec::new();
     for name in specimen::names() {
-        let state = catalog.stream_by_name(name.as_str());
-        if let Ok(Some(state)) = &state {
-            ids.push(state.id);
+        let row = catalog.row_by_name(name.as_str());
+        if let Ok(Some(row)) = &row {
+            ids.push(row.state.id);
         }
-        answers.push(told(state));
+        answers.push(told(row));
     }
     // The same number of answers whatever is damaged.
     ids.resize(4, StreamId::from_raw(1));
@@ -124,9 +124,9 @@ fn row(mut input: Input<'_>) {
     let catalog = Catalog::open(&env, CACHE_BYTES).expect("it is whole");
     replace_row(&catalog, table, input.rest());
     for name in specimen::names() {
-        if let Ok(Some(state)) = catalog.stream_by_name(name.as_str()) {
-            let _ = catalog.extents(state.id);
-            let _ = catalog.producers(state.id);
+        if let Ok(Some(row)) = catalog.row_by_name(name.as_str()) {
+            let _ = catalog.extents(row.state.id);
+            let _ = catalog.producers(row.state.id);
         }
     }
     let _ = catalog.manifest();
