@@ -59,7 +59,7 @@ pub fn run(settings: &Settings) -> Result<Outcome, String> {
     };
     let mut home = Home::new(&home).map_err(|error| format!("no directory: {error}"))?;
     let (place, shared) = (Place::default(), Shared::default());
-    let done = Run::start(settings, &mut home, &place, &shared).and_then(Run::rounds);
+    let done = Run::start(settings, &mut home, &place, &shared).map(Run::rounds);
     match &done {
         Ok(outcome) if outcome.broken.is_empty() => {
             home.remove().map_err(|error| error.to_string())?;
@@ -105,7 +105,7 @@ impl<'a> Run<'a> {
         })
     }
 
-    fn rounds(mut self) -> Result<Outcome, String> {
+    fn rounds(mut self) -> Outcome {
         let begun = Instant::now();
         let within = self.settings.within;
         let over = || within.is_some_and(|within| begun.elapsed() > within);
@@ -122,7 +122,7 @@ impl<'a> Run<'a> {
             }
         }
         self.outcome.cut = self.shared.cut.load(Ordering::Relaxed);
-        Ok(self.outcome)
+        self.outcome
     }
 
     /// One round: all that its clients recorded, also when the server did not come back.
