@@ -5,7 +5,7 @@
 //! lives of it on one disk. Clients work against it the whole time; it is killed between any two of the
 //! things that it does, and a judge compares everything any client was told.
 //!
-//! Layout, from the outside in: [`run`] (a run and its verdict), `plan` (what a seed decides
+//! Layout, from the outside in: [`run()`] (a run and its verdict), `plan` (what a seed decides
 //! beforehand), `server` (life after life), `power` (the end of each), `saboteur` (what fails
 //! meanwhile), `medium` (the disk), [`net`], [`clock`], [`trace`] (what happened, to the byte),
 //! `clients` (the load), `http` and `sse` (their side of the protocol), `world` (what they share),

@@ -106,6 +106,8 @@ impl World {
 
     /// A server begins on this disk.
     pub(crate) fn server_begins(&self, disk: &Arc<SimDisk>) {
+        // What was to fail in the last life and was never asked for does not fail in this one.
+        disk.heal();
         *self.disk.borrow_mut() = Arc::clone(disk);
         if self.disk_fails.replace(self.disk_is_full.get()) {
             self.excused_until.set(self.clock.mono() + UNDER_WAY_MAX);

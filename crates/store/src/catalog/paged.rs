@@ -21,7 +21,7 @@ use redb::StorageBackend;
 use super::{
     CATALOG_FILE,
     checksums::{Checksums, GROUP_PAGES},
-    header::{HEADER_BYTES, Header},
+    header::{self, HEADER_BYTES, Header},
 };
 use crate::StoreError;
 
@@ -213,7 +213,7 @@ impl PagedFile {
     fn write_header(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut header = lock(&self.inner.header);
         let copies = header.put(size(offset), data)?;
-        self.inner.file.write_all_at(&copies, place_of(0))
+        header::write(&*self.inner.file, place_of(0), &copies)
     }
 }
 
