@@ -197,17 +197,14 @@ impl Run {
             .fault
             .filter(|_| self.made.broken == 0 && self.chance.percent(30))?;
         match (fault, operation, &honest.verdict) {
-            (Fault::Lose, Operation::Append(_), Verdict::Appended) => {
+            (Fault::Lose, Operation::Append(_), Verdict::Appended)
+            | (Fault::Resurrect, Operation::Delete, Verdict::Gone) => {
                 self.oracle = was.clone();
                 Some(honest.clone())
             }
             (Fault::ReadStale, Operation::Read(None), Verdict::Content(_)) => {
                 let stale = self.before.clone().answer(name, operation);
                 (stale != *honest).then_some(stale)
-            }
-            (Fault::Resurrect, Operation::Delete, Verdict::Gone) => {
-                self.oracle = was.clone();
-                Some(honest.clone())
             }
             (Fault::Reopen | Fault::Repeat | Fault::TakeLateSeq, Operation::Append(append), _) => {
                 self.taken(name, append, honest)
@@ -232,12 +229,12 @@ impl Run {
     /// An append that had to be refused, or was a duplicate, is taken.
     fn taken(&mut self, name: &str, append: &Append, honest: &Answer) -> Option<Answer> {
         use millrace_history::history::Refusal as R;
-        let wrong = match (self.fault?, &honest.verdict) {
-            (Fault::Reopen, Verdict::Refused(R::Closed)) => true,
-            (Fault::Repeat, Verdict::Duplicate { .. }) => true,
-            (Fault::TakeLateSeq, Verdict::Refused(R::SeqRegression)) => true,
-            _ => false,
-        };
+        let wrong = matches!(
+            (self.fault?, &honest.verdict),
+            (Fault::Reopen, Verdict::Refused(R::Closed))
+                | (Fault::Repeat, Verdict::Duplicate { .. })
+                | (Fault::TakeLateSeq, Verdict::Refused(R::SeqRegression))
+        );
         let item = append.item.filter(|_| wrong)?;
         let tail = self.oracle.answer(name, &Operation::Head).tail?;
         // Where it cannot be seen any more, the answer alone says that it was taken.
