@@ -93,7 +93,7 @@ mod tests {
     use super::*;
     use crate::timeout;
 
-    const LONG: Duration = Duration::from_secs(60);
+    const LONG: Duration = Duration::from_mins(1);
 
     #[tokio::test(start_paused = true)]
     async fn who_waits_is_told_and_who_comes_later_need_not_wait() {

@@ -99,8 +99,8 @@ fn send(wire: &mut Vec<u8>, wanted: &mut Vec<Wanted>, kind: ContentKind, part: &
     data_event(wire, kind, part, next);
     let control = Control {
         next,
-        cursor: (sent % 2 == 0).then_some(sent),
-        up_to_date: sent % 3 == 0,
+        cursor: sent.is_multiple_of(2).then_some(sent),
+        up_to_date: sent.is_multiple_of(3),
         closed: false,
     };
     control_event(wire, control);

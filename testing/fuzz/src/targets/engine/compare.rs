@@ -14,7 +14,9 @@ pub(super) fn between(before: &Model) -> Vec<Model> {
             let had = model.names().count();
             let _ = model.head(&name);
             if model.names().count() != had
-                || model.stream(&name).is_some_and(|s| s.is_soft_deleted())
+                || model
+                    .stream(&name)
+                    .is_some_and(millrace_model::Stream::is_soft_deleted)
             {
                 models.push(model);
             }

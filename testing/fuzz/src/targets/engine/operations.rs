@@ -35,7 +35,7 @@ pub(super) enum Operation {
 /// What a client asks.
 #[derive(Debug)]
 pub(super) enum Change {
-    Create(StreamName, Spec, Body),
+    Create(StreamName, Box<Spec>, Body),
     /// Several, for one turn.
     Append(StreamName, Vec<Append>),
     Delete(StreamName),
@@ -88,7 +88,7 @@ fn create(input: &mut Input<'_>, model: &Model, tokens: &Tokens) -> Change {
     let plain = CreateSpec {
         content_type: content_type.clone(),
         lifetime,
-        closed: choices / 16 % 8 == 0,
+        closed: (choices / 16).is_multiple_of(8),
         fork: None,
     };
     if choices < 128 {
@@ -97,7 +97,7 @@ fn create(input: &mut Input<'_>, model: &Model, tokens: &Tokens) -> Change {
             model: plain.clone(),
             real: plain,
         };
-        return Change::Create(name, spec, body);
+        return Change::Create(name, Box::new(spec), body);
     }
     let source = self::name(input);
     let (of_model, of_real) = anchors(input, model.stream(&source), tokens);
@@ -114,7 +114,7 @@ fn create(input: &mut Input<'_>, model: &Model, tokens: &Tokens) -> Change {
         model: fork(of_model),
         real: fork(of_real),
     };
-    Change::Create(name, spec, Body::Empty)
+    Change::Create(name, Box::new(spec), Body::Empty)
 }
 
 /// Where a fork branches: start, tail, or an offset of the source that was answered before.

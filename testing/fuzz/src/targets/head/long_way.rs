@@ -36,7 +36,11 @@ pub(super) fn serve(bytes: &[u8]) -> Vec<Arrived> {
         let arrived = Rc::clone(&arrived);
         async move {
             let (head, body) = request.into_parts();
-            let body = body.collect().await.ok().map(|body| body.to_bytes());
+            let body = body
+                .collect()
+                .await
+                .ok()
+                .map(http_body_util::Collected::to_bytes);
             arrived.borrow_mut().push(Arrived { head, body });
             Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
         }
@@ -57,7 +61,7 @@ pub(super) fn serve(bytes: &[u8]) -> Vec<Arrived> {
 /// All of a body that is in memory.
 pub(super) fn collected<B: Body<Data = Bytes, Error = Infallible>>(body: B) -> Option<Bytes> {
     let collected = at_once(body.collect());
-    collected.ok().map(|body| body.to_bytes())
+    collected.ok().map(http_body_util::Collected::to_bytes)
 }
 
 /// Polls what waits for nothing until it is done.
