@@ -30,7 +30,7 @@ pub(crate) const PAGE_BYTES: u64 = 4096;
 /// A commit syncs after so many bytes of pages (decision 27): what waits for its own sync meanwhile,
 /// an append, waits for a few hundred pages and not for all that a commit changes. Pages that no
 /// commit names yet may be durable or not, so it changes nothing else.
-const SYNC_BYTES: u64 = 256 << 10;
+const SYNC_BYTES: u64 = 1 << 20;
 
 /// What failed in the file below `redb`, as far as it matters for going on.
 #[derive(Clone, Debug)]
