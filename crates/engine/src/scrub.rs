@@ -33,7 +33,7 @@ const FIRST_PASS_AFTER: Duration = Duration::from_mins(1);
 const WARNINGS_MAX: usize = 8;
 /// What to do about damage.
 const TO_DO: &str = "keep serving, for nothing else is hit; when it suits, stop the server, see what \
-                     is whole with `millrace check`, and go on with `millrace repair` or a backup";
+                     is whole with `millrace check`, and restore the file from a backup";
 
 /// What passes have found so far.
 #[derive(Debug, Default)]
