@@ -278,6 +278,7 @@ impl Engine {
     /// Finishes what waits, flushes, and marks the data directory as cleanly closed. Shards end.
     pub async fn shutdown(&self) {
         self.stop_readers();
+        self.shared.catalog.hurry();
         for shard in &self.shared.shards {
             let (done, wait) = oneshot::channel();
             if shard.inbox.send(Message::Stop(done)).await.is_ok() {

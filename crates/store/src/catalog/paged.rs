@@ -29,7 +29,8 @@ use crate::StoreError;
 pub(crate) const PAGE_BYTES: u64 = 4096;
 /// A commit syncs after so many bytes of pages (decision 27): what waits for its own sync meanwhile,
 /// an append, waits for a few hundred pages and not for all that a commit changes. Pages that no
-/// commit names yet may be durable or not, so it changes nothing else.
+/// commit names yet may be durable or not, so it changes nothing else. Once nobody waits, it does not:
+/// [`PagedFile::hurry`].
 const SYNC_BYTES: u64 = 1 << 20;
 
 /// What failed in the file below `redb`, as far as it matters for going on.
@@ -60,6 +61,8 @@ struct Inner {
     header: Mutex<Header>,
     /// How many bytes of pages were written since the last sync.
     unsynced: AtomicU64,
+    /// Set when nothing waits beside a commit any more.
+    hurried: AtomicBool,
     /// The first failure.
     fault: Mutex<Option<FileFault>>,
     /// Set when the catalog gave this handle up: a late user must not write beside its successor.
@@ -97,6 +100,7 @@ impl PagedFile {
                 checksums: Mutex::new(checksums),
                 header: Mutex::new(header),
                 unsynced: AtomicU64::new(0),
+                hurried: AtomicBool::new(false),
                 fault: Mutex::default(),
                 abandoned: AtomicBool::new(false),
             }),
@@ -111,6 +115,11 @@ impl PagedFile {
     /// The first failure of this handle.
     pub(crate) fn fault(&self) -> Option<FileFault> {
         lock(&self.inner.fault).clone()
+    }
+
+    /// From here on a commit syncs once, at its end.
+    pub(crate) fn hurry(&self) {
+        self.inner.hurried.store(true, Ordering::Relaxed);
     }
 
     /// Lets everything on this handle fail from here on.
@@ -264,7 +273,7 @@ impl StorageBackend for PagedFile {
         self.noting_writes("write", result)?;
         let len = data.len() as u64;
         let unsynced = self.inner.unsynced.fetch_add(len, Ordering::Relaxed) + len;
-        if unsynced >= SYNC_BYTES {
+        if unsynced >= SYNC_BYTES && !self.inner.hurried.load(Ordering::Relaxed) {
             self.sync()?;
         }
         Ok(())
