@@ -13,7 +13,7 @@ pub const READ_METHODS: &str = "GET, HEAD, OPTIONS";
 /// requests without credentials; `Authorization` has to be named beside it.
 pub const ALLOWED_HEADERS: &str = "accept, authorization, cache-control, content-type, \
      if-none-match, last-event-id, producer-epoch, producer-id, producer-seq, stream-closed, \
-     stream-expires-at, stream-fork-offset, stream-fork-sub-offset, stream-forked-from, \
+     stream-expected-offset, stream-expires-at, stream-fork-offset, stream-fork-sub-offset, stream-forked-from, \
      stream-seq, stream-ttl, *";
 
 /// The answer headers that a page of another origin may see: all that a client acts on.

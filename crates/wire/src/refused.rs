@@ -90,6 +90,11 @@ pub enum BadRequest {
     /// The writer's sequence is empty or too long.
     #[error("the header `Stream-Seq` must have 1 to {STREAM_SEQ_BYTES_MAX} bytes")]
     StreamSeq,
+    /// The expected offset is no tail.
+    #[error(
+        "the header `Stream-Expected-Offset` is no tail; send the `Stream-Next-Offset` of the last answer, or `0000000000000000_0000000000000000` for a stream that is still empty"
+    )]
+    ExpectedOffset,
     /// An append of nothing.
     #[error(
         "the body is empty; send the bytes to append, or `Stream-Closed: true` to close the stream"

@@ -16,8 +16,8 @@ use super::{
     Closure, Decision, Judge, Outcome, ProducerState, Producers, StreamState, apply, decide,
 };
 use crate::{
-    Append, Body, BodyFault, ContentType, Create, CreateSpec, DeleteReason, Event, ForkAnchor,
-    ForkRequest, ForkSource, Generation, Lifetime, Offset, Payload, ProducerClaim, ProducerId,
+    Append, Body, BodyFault, ContentType, Create, CreateSpec, DeleteReason, Event, ExpectedTail,
+    ForkAnchor, ForkRequest, ForkSource, Generation, Lifetime, Offset, Payload, ProducerClaim, ProducerId,
     Refusal, SlotId, StreamId, StreamName, StreamPos, Timestamp,
 };
 
@@ -72,6 +72,7 @@ fn append(body: Body) -> Append {
         content_type: Some(content_type("text/plain")),
         seq: None,
         producer: None,
+        expected: None,
         close: false,
     }
 }
