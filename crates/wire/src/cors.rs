@@ -20,7 +20,7 @@ pub const ALLOWED_HEADERS: &str = "accept, authorization, cache-control, content
 pub const EXPOSED_HEADERS: &str = "content-length, content-type, etag, location, \
      producer-epoch, producer-expected-seq, producer-received-seq, producer-seq, retry-after, \
      stream-closed, stream-cursor, stream-earliest-offset, stream-expires-at, stream-list-next, \
-     stream-next-offset, stream-sse-data-encoding, stream-ttl, stream-up-to-date";
+     stream-next-offset, stream-sse-data-encoding, stream-start-offset, stream-ttl, stream-up-to-date";
 
 /// How long a browser may remember a preflight: a day.
 pub const PREFLIGHT_SECONDS: &str = "86400";

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use millrace_core::{
-    Append, Body, ContentType, CreateSpec, ExpectedTail, ForkAnchor, ForkRequest, Lifetime, ProducerClaim,
-    ProducerId, Timestamp,
+    Append, Body, ContentType, CreateSpec, ExpectedTail, ForkAnchor, ForkRequest, Lifetime,
+    ProducerClaim, ProducerId, Timestamp,
     limits::{PRODUCER_NUMBER_MAX, STREAM_SEQ_BYTES_MAX, TTL_SECONDS_MAX},
 };
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -49,6 +49,8 @@ names! {
     STREAM_SSE_DATA_ENCODING = "stream-sse-data-encoding";
     /// On 410: the first offset that can be read.
     STREAM_EARLIEST_OFFSET = "stream-earliest-offset";
+    /// The offset of the first byte that an answer carries.
+    STREAM_START_OFFSET = "stream-start-offset";
     /// On a listing: the name after which the next one begins.
     STREAM_LIST_NEXT = "stream-list-next";
     /// Where the stream must end for an append to be carried out.
@@ -231,7 +233,7 @@ fn seconds(text: &str) -> Result<u64, BadRequest> {
 }
 
 /// Milliseconds; a time before 1970 is as past as 1970 is.
-fn timestamp(text: &str) -> Option<Timestamp> {
+pub(crate) fn timestamp(text: &str) -> Option<Timestamp> {
     let at = OffsetDateTime::parse(text, &Rfc3339).ok()?;
     let millis = at.unix_timestamp_nanos() / 1_000_000;
     Some(Timestamp(u64::try_from(millis).unwrap_or(0)))

@@ -345,13 +345,19 @@ impl From<&BadRequest> for Problem {
             B::StreamSeq => Code::InvalidSeq,
             B::ExpectedOffset => Code::InvalidExpectedOffset,
             B::EmptyBody => Code::EmptyBody,
-            B::Offset | B::LastEventId => Code::InvalidOffset,
+            B::Offset | B::Before | B::LastEventId => Code::InvalidOffset,
             B::OffsetRequired => Code::OffsetRequired,
             B::RepeatedParameter(_)
             | B::ParameterEncoding(_)
             | B::Live
             | B::Timeout(_)
             | B::TimeoutTwice
+            | B::BeforeLive
+            | B::TwoPlaces
+            | B::Count(_)
+            | B::Since
+            | B::Format
+            | B::PagesOnly
             | B::Limit => Code::InvalidQuery,
         };
         Self::detailed(code, refused.to_string())

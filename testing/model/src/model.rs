@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use millrace_core::{
-    Append, Body, BodyFault, CreateSpec, ExpectedTail, Offset, ProducerClaim, Refusal, StreamName, Timestamp,
-    stream::Outcome,
+    Append, Body, BodyFault, CreateSpec, ExpectedTail, Offset, ProducerClaim, Refusal, StreamName,
+    Timestamp, stream::Outcome,
 };
 
 use crate::{

@@ -17,8 +17,8 @@ use super::{
 };
 use crate::{
     Append, Body, BodyFault, ContentType, Create, CreateSpec, DeleteReason, Event, ExpectedTail,
-    ForkAnchor, ForkRequest, ForkSource, Generation, Lifetime, Offset, Payload, ProducerClaim, ProducerId,
-    Refusal, SlotId, StreamId, StreamName, StreamPos, Timestamp,
+    ForkAnchor, ForkRequest, ForkSource, Generation, Lifetime, Offset, Payload, ProducerClaim,
+    ProducerId, Refusal, SlotId, StreamId, StreamName, StreamPos, Timestamp,
 };
 
 const NOW: Timestamp = Timestamp(1_000_000);

@@ -321,7 +321,14 @@ fn t36_an_expected_offset_is_a_tail_that_somebody_saw() {
     ] {
         assert_eq!(expected(text), Ok(Some(want)), "{text}");
     }
-    for text in ["", "-1", "now", "0", "7-42", "0000000000007-000000000000004"] {
+    for text in [
+        "",
+        "-1",
+        "now",
+        "0",
+        "7-42",
+        "0000000000007-000000000000004",
+    ] {
         assert_eq!(expected(text), Err(BadRequest::ExpectedOffset), "{text}");
     }
 }

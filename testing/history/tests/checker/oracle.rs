@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 use millrace_core::{
-    Body, ContentType, CreateSpec, ExpectedTail, ForkAnchor, ForkRequest, Generation, Lifetime, Payload,
-    ProducerClaim, ProducerId, StreamName, StreamPos, stream::Outcome,
+    Body, ContentType, CreateSpec, ExpectedTail, ForkAnchor, ForkRequest, Generation, Lifetime,
+    Payload, ProducerClaim, ProducerId, StreamName, StreamPos, stream::Outcome,
 };
 use millrace_history::history::{Answer, Append, Item, Offset, Operation, Refusal, Verdict};
 use millrace_model::{Content, Model};

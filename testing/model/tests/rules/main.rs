@@ -7,8 +7,8 @@ mod system;
 use std::collections::BTreeMap;
 
 use millrace_core::{
-    ContentType, CreateSpec, ExpectedTail, ForkAnchor, ForkRequest, Offset, Refusal, StreamName, Timestamp,
-    slot::slot_of, stream::Outcome,
+    ContentType, CreateSpec, ExpectedTail, ForkAnchor, ForkRequest, Offset, Refusal, StreamName,
+    Timestamp, slot::slot_of, stream::Outcome,
 };
 use millrace_model::{Model, Tokens};
 use proptest::prelude::*;

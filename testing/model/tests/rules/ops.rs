@@ -377,20 +377,20 @@ fn append() -> impl Strategy<Value = Op> {
         close_only,
     )
         .prop_map(
-        |(name, body, content_type, seq, producer, expected, close, close_only)| Op::Append {
-            name,
-            body: if close && close_only {
-                BodyPlan::Empty
-            } else {
-                body
+            |(name, body, content_type, seq, producer, expected, close, close_only)| Op::Append {
+                name,
+                body: if close && close_only {
+                    BodyPlan::Empty
+                } else {
+                    body
+                },
+                content_type,
+                seq: seq.map(Into::into),
+                producer,
+                expected,
+                close,
             },
-            content_type,
-            seq: seq.map(Into::into),
-            producer,
-            expected,
-            close,
-        },
-    )
+        )
 }
 
 pub(crate) fn op() -> impl Strategy<Value = Op> {

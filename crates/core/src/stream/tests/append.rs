@@ -394,7 +394,11 @@ fn an_append_that_expects_the_tail_is_carried_out_there_and_nowhere_else() {
         ("the tail", ExpectedTail::At(at(1, 5)), true),
         ("an earlier offset", ExpectedTail::At(at(1, 0)), false),
         ("an offset past the tail", ExpectedTail::At(at(1, 6)), false),
-        ("the tail of another incarnation", ExpectedTail::At(at(2, 5)), false),
+        (
+            "the tail of another incarnation",
+            ExpectedTail::At(at(2, 5)),
+            false,
+        ),
         ("an empty stream", ExpectedTail::Start, false),
     ];
     for (fact, tail, accepted) in rows {
@@ -407,7 +411,9 @@ fn an_append_that_expects_the_tail_is_carried_out_there_and_nowhere_else() {
         }
     }
     let mut empty = Bench::of(plain());
-    empty.append(&expecting(ExpectedTail::Start)).expect("is empty");
+    empty
+        .append(&expecting(ExpectedTail::Start))
+        .expect("is empty");
 }
 
 #[test]
