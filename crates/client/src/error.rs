@@ -108,7 +108,7 @@ pub struct Refused {
     pub help: Option<&'static str>,
     /// How long to wait before another try.
     pub retry_after: Option<Duration>,
-    /// The final offset of a closed stream.
+    /// The tail, of a stream that is closed or ends elsewhere than was expected.
     pub next_offset: Option<Offset>,
     /// The first offset that can be read.
     pub earliest_offset: Option<Offset>,

@@ -144,6 +144,25 @@ impl Stream {
         self.appended(&answer, None)
     }
 
+    /// Appends `body` if the stream still ends at `tail`, and changes nothing otherwise: then the
+    /// refusal has the code [`millrace_wire::Code::ExpectedOffset`] and says where it ends now. Read
+    /// on to there, decide again, and try that.
+    ///
+    /// After an error that leaves it open whether the server took it, the tail tells: what lies
+    /// behind `tail` was appended by this request or by somebody else.
+    pub async fn append_at(
+        &self,
+        tail: &Offset,
+        content_type: &ContentType,
+        body: Bytes,
+    ) -> Result<Appended, Error> {
+        let mut ask = self.post(Some(content_type), body, None, Repeat::IfUnchanged)?;
+        let tail = text(tail.as_str())?;
+        ask.headers.insert(headers::STREAM_EXPECTED_OFFSET, tail);
+        let answer = self.client.whole(ask).await?;
+        self.appended(&answer, None)
+    }
+
     /// Closes it: nothing can be appended any more. Doing so again changes nothing.
     pub async fn close(&self) -> Result<Appended, Error> {
         let mut ask = self.post(None, Bytes::new(), None, Repeat::Freely)?;

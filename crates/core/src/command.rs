@@ -103,8 +103,19 @@ pub struct Append {
     pub seq: Option<Arc<str>>,
     /// The producer headers.
     pub producer: Option<ProducerClaim>,
+    /// `Stream-Expected-Offset`: where the stream must end.
+    pub expected: Option<ExpectedTail>,
     /// `Stream-Closed: true`.
     pub close: bool,
+}
+
+/// Where a stream must end for an append to be carried out: optimistic concurrency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExpectedTail {
+    /// At position 0: nothing was ever appended (the all-zero literal).
+    Start,
+    /// At this offset. One of another incarnation is never the tail.
+    At(Offset),
 }
 
 /// A request's body. JSON is judged before the shard, but closure wins over its 400, so the

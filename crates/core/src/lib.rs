@@ -25,8 +25,8 @@ pub mod slot;
 pub mod stream;
 
 pub use command::{
-    Append, Body, BodyFault, Create, CreateSpec, ForkAnchor, ForkRequest, ForkSource, Lifetime,
-    ProducerClaim, ProducerId,
+    Append, Body, BodyFault, Create, CreateSpec, ExpectedTail, ForkAnchor, ForkRequest, ForkSource,
+    Lifetime, ProducerClaim, ProducerId,
 };
 pub use content_type::{ContentKind, ContentType};
 pub use event::{Appended, Created, DeleteReason, Event, ForkPoint};

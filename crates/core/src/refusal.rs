@@ -21,6 +21,11 @@ pub enum Refusal {
     ContentType,
     /// `Stream-Seq` does not come after the last one.
     SeqRegression,
+    /// The stream does not end where `Stream-Expected-Offset` says; where it ends.
+    ExpectedOffset {
+        /// The tail.
+        tail: Offset,
+    },
     /// A newer epoch of this producer is known.
     StaleEpoch {
         /// The newest epoch.

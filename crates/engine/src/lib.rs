@@ -38,7 +38,7 @@ pub use list::Listed;
 pub use metrics::Figures;
 pub use open::{OpenError, Opened, open};
 pub use options::{Durability, Options};
-pub use read::{Batch, Changed, From, Reader};
+pub use read::{Batch, Changed, From, MessageEnd, Page, Reader};
 pub use shard::task::Shard;
 pub use status::Status;
 pub use stream::{Head, Stream};

@@ -109,9 +109,7 @@ fn empty(content_type: Option<ContentType>) -> Append {
     Append {
         body: Body::Empty,
         content_type,
-        seq: None,
-        producer: None,
-        close: false,
+        ..Append::default()
     }
 }
 

@@ -43,9 +43,7 @@ async fn fill(engine: &Engine) {
         let append = Append {
             body: Body::Framed(payload),
             content_type: Some(ContentType::default()),
-            seq: None,
-            producer: None,
-            close: false,
+            ..Append::default()
         };
         let appended = engine.append(&name(number), append, None).await;
         appended.expect("is there");

@@ -34,7 +34,7 @@ pub use compact::{CompactOptions, Compacted, compact};
 pub use error::StoreError;
 pub use flush::{FlushJob, FlushOptions, Flushed, FrozenStream};
 pub use segment::{
-    Chunk, Cleanup, Extent, MessageMark, MessageMarks, RemovalHold, SegmentMeta, SegmentOptions,
-    SegmentRef, Segments, startup_cleanup,
+    Chunk, Cleanup, Counted, Extent, MessageMark, MessageMarks, RemovalHold, SegmentMeta,
+    SegmentOptions, SegmentRef, Segments, startup_cleanup,
 };
 pub use wal::{Frame, LogId, Recovery, Spare, SpareJob, Wal, WalOptions, WalSync};

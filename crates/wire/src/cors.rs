@@ -13,14 +13,14 @@ pub const READ_METHODS: &str = "GET, HEAD, OPTIONS";
 /// requests without credentials; `Authorization` has to be named beside it.
 pub const ALLOWED_HEADERS: &str = "accept, authorization, cache-control, content-type, \
      if-none-match, last-event-id, producer-epoch, producer-id, producer-seq, stream-closed, \
-     stream-expires-at, stream-fork-offset, stream-fork-sub-offset, stream-forked-from, \
+     stream-expected-offset, stream-expires-at, stream-fork-offset, stream-fork-sub-offset, stream-forked-from, \
      stream-seq, stream-ttl, *";
 
 /// The answer headers that a page of another origin may see: all that a client acts on.
 pub const EXPOSED_HEADERS: &str = "content-length, content-type, etag, location, \
      producer-epoch, producer-expected-seq, producer-received-seq, producer-seq, retry-after, \
      stream-closed, stream-cursor, stream-earliest-offset, stream-expires-at, stream-list-next, \
-     stream-next-offset, stream-sse-data-encoding, stream-ttl, stream-up-to-date";
+     stream-next-offset, stream-sse-data-encoding, stream-start-offset, stream-ttl, stream-up-to-date";
 
 /// How long a browser may remember a preflight: a day.
 pub const PREFLIGHT_SECONDS: &str = "86400";

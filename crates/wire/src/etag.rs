@@ -1,7 +1,7 @@
 //! Entity tags of pages, and `If-None-Match`.
 //!
 //! A tag names the stream's incarnation, the page's first and last offset (each with its
-//! generation), and how the page ends: at the tail, short of it, or at the end of a closed stream.
+//! generation), in which form it is, and how the page ends: at the tail, short of it, or at the end of a closed stream.
 //! So it changes when bytes are added, when the stream is closed without bytes (PROTOCOL 10.1), and
 //! when a stream is deleted and made again under the same name.
 
@@ -9,7 +9,10 @@ use std::fmt;
 
 use millrace_core::{Offset, StreamId};
 
-use crate::offset::{TOKEN_BYTES, Token};
+use crate::{
+    offset::{TOKEN_BYTES, Token},
+    query::Format,
+};
 
 /// How a page ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +37,7 @@ impl PageEnd {
 }
 
 /// The most bytes of a tag: quotes, 16 hexadecimal digits, two tokens, a mark, and what is between.
-const ETAG_BYTES_MAX: usize = 2 + 16 + 2 * (1 + TOKEN_BYTES) + 2;
+const ETAG_BYTES_MAX: usize = 2 + 16 + 2 * (1 + TOKEN_BYTES) + 3;
 
 /// A tag's text, with its quotes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -44,12 +47,21 @@ pub struct ETag {
 }
 
 impl ETag {
-    /// The tag of the page of `stream` from `start` up to `next`.
-    pub fn new(stream: StreamId, start: Offset, next: Offset, end: PageEnd) -> Self {
-        let mark: &[u8] = match end {
-            PageEnd::Short => b":p",
-            PageEnd::Tail => b"",
-            PageEnd::Closed => b":c",
+    /// The tag of the page of `stream` from `start` up to `next`, in this form.
+    pub fn new(
+        stream: StreamId,
+        start: Offset,
+        next: Offset,
+        end: PageEnd,
+        format: Format,
+    ) -> Self {
+        let mark: &[u8] = match (format, end) {
+            (Format::Content, PageEnd::Short) => b":p",
+            (Format::Content, PageEnd::Tail) => b"",
+            (Format::Content, PageEnd::Closed) => b":c",
+            (Format::Messages, PageEnd::Short) => b":mp",
+            (Format::Messages, PageEnd::Tail) => b":m",
+            (Format::Messages, PageEnd::Closed) => b":mc",
         };
         let mut tag = Self {
             text: [0; ETAG_BYTES_MAX],
@@ -151,7 +163,7 @@ mod tests {
 
     fn of(birth: u64, start: u64, next: u64, end: PageEnd) -> ETag {
         let stream = StreamId::new(SlotId(3), Generation(birth));
-        ETag::new(stream, offset(start), offset(next), end)
+        ETag::new(stream, offset(start), offset(next), end, Format::Content)
     }
 
     fn matches(lists: &[&str], tag: &ETag) -> bool {

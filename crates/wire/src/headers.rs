@@ -10,8 +10,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use millrace_core::{
-    Append, Body, ContentType, CreateSpec, ForkAnchor, ForkRequest, Lifetime, ProducerClaim,
-    ProducerId, Timestamp,
+    Append, Body, ContentType, CreateSpec, ExpectedTail, ForkAnchor, ForkRequest, Lifetime,
+    ProducerClaim, ProducerId, Timestamp,
     limits::{PRODUCER_NUMBER_MAX, STREAM_SEQ_BYTES_MAX, TTL_SECONDS_MAX},
 };
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -49,8 +49,12 @@ names! {
     STREAM_SSE_DATA_ENCODING = "stream-sse-data-encoding";
     /// On 410: the first offset that can be read.
     STREAM_EARLIEST_OFFSET = "stream-earliest-offset";
+    /// The offset of the first byte that an answer carries.
+    STREAM_START_OFFSET = "stream-start-offset";
     /// On a listing: the name after which the next one begins.
     STREAM_LIST_NEXT = "stream-list-next";
+    /// Where the stream must end for an append to be carried out.
+    STREAM_EXPECTED_OFFSET = "stream-expected-offset";
     /// The producer's name.
     PRODUCER_ID = "producer-id";
     /// The producer's session.
@@ -81,6 +85,8 @@ pub struct AppendHead {
     pub seq: Option<Arc<str>>,
     /// The producer headers.
     pub producer: Option<ProducerClaim>,
+    /// `Stream-Expected-Offset`.
+    pub expected: Option<ExpectedTail>,
     /// `Stream-Closed: true`.
     pub close: bool,
 }
@@ -111,6 +117,7 @@ impl AppendHead {
             content_type: content_type(headers),
             seq: stream_seq(headers)?,
             producer: producer(headers)?,
+            expected: expected_tail(headers)?,
             close: closes(headers)?,
         })
     }
@@ -133,6 +140,7 @@ impl AppendHead {
             content_type,
             seq: self.seq,
             producer: self.producer,
+            expected: self.expected,
             close: self.close,
         })
     }
@@ -225,7 +233,7 @@ fn seconds(text: &str) -> Result<u64, BadRequest> {
 }
 
 /// Milliseconds; a time before 1970 is as past as 1970 is.
-fn timestamp(text: &str) -> Option<Timestamp> {
+pub(crate) fn timestamp(text: &str) -> Option<Timestamp> {
     let at = OffsetDateTime::parse(text, &Rfc3339).ok()?;
     let millis = at.unix_timestamp_nanos() / 1_000_000;
     Some(Timestamp(u64::try_from(millis).unwrap_or(0)))
@@ -272,6 +280,18 @@ fn stream_seq(headers: &impl Fields) -> Result<Option<Arc<str>>, BadRequest> {
         Some(text) if (1..=STREAM_SEQ_BYTES_MAX).contains(&text.len()) => Ok(Some(text.into())),
         Some(_) => Err(BadRequest::StreamSeq),
     }
+}
+
+/// Decision 13: the all-zero literal is a stream that nothing was appended to; `-1` and `now` name no
+/// tail that somebody saw.
+fn expected_tail(headers: &impl Fields) -> Result<Option<ExpectedTail>, BadRequest> {
+    let text = single_text(headers, &STREAM_EXPECTED_OFFSET, "Stream-Expected-Offset")?;
+    let read = |text| match (text, OffsetArg::parse(text)) {
+        ("-1", _) | (_, None | Some(OffsetArg::Now)) => Err(BadRequest::ExpectedOffset),
+        (_, Some(OffsetArg::Start)) => Ok(ExpectedTail::Start),
+        (_, Some(OffsetArg::At(offset))) => Ok(ExpectedTail::At(offset)),
+    };
+    text.map(read).transpose()
 }
 
 fn producer(headers: &impl Fields) -> Result<Option<ProducerClaim>, BadRequest> {

@@ -15,10 +15,13 @@ use crate::{
     etag::ETag,
     headers::{
         PRODUCER_EPOCH, PRODUCER_SEQ, STREAM_CLOSED, STREAM_CURSOR, STREAM_EXPIRES_AT,
-        STREAM_NEXT_OFFSET, STREAM_SSE_DATA_ENCODING, STREAM_TTL, STREAM_UP_TO_DATE,
+        STREAM_NEXT_OFFSET, STREAM_SSE_DATA_ENCODING, STREAM_START_OFFSET, STREAM_TTL,
+        STREAM_UP_TO_DATE,
     },
+    lines,
     offset::Token,
     path,
+    query::Format,
 };
 
 const TRUE: &[u8] = b"true";
@@ -192,6 +195,10 @@ pub struct ReadFacts {
     pub end: ReadEnd,
     /// The stream's content type.
     pub content_type: ContentType,
+    /// The offset of the first byte, where the request asked for more than to read on from one.
+    pub start: Option<Offset>,
+    /// The form of the page.
+    pub format: Format,
     /// The offset after the bytes that the answer carries; never past them.
     pub next: Offset,
     /// Whether that was the tail.
@@ -229,6 +236,9 @@ pub fn read(facts: &ReadFacts) -> Reply {
 pub fn read_with(facts: &ReadFacts, mut put: impl FnMut(HeaderName, &[u8])) -> StatusCode {
     put(header::CACHE_CONTROL, facts.cache_control.as_bytes());
     put(STREAM_NEXT_OFFSET, Token::new(facts.next).as_bytes());
+    if let Some(start) = facts.start {
+        put(STREAM_START_OFFSET, Token::new(start).as_bytes());
+    }
     if facts.up_to_date {
         put(STREAM_UP_TO_DATE, TRUE);
     }
@@ -243,7 +253,11 @@ pub fn read_with(facts: &ReadFacts, mut put: impl FnMut(HeaderName, &[u8])) -> S
     }
     match facts.end {
         ReadEnd::Page => {
-            put(header::CONTENT_TYPE, facts.content_type.as_str().as_bytes());
+            let content_type = match facts.format {
+                Format::Content => facts.content_type.as_str(),
+                Format::Messages => lines::CONTENT_TYPE,
+            };
+            put(header::CONTENT_TYPE, content_type.as_bytes());
             StatusCode::OK
         }
         ReadEnd::NotModified => StatusCode::NOT_MODIFIED,

@@ -88,6 +88,8 @@ codes! {
         "send the first request of a new epoch with `Producer-Seq: 0`";
     InvalidSeq 400 "invalid-seq" "Invalid Stream-Seq"
         "send 1 to 256 bytes, or leave `Stream-Seq` out";
+    InvalidExpectedOffset 400 "invalid-expected-offset" "Invalid expected offset"
+        "send the `Stream-Next-Offset` of the last answer";
     EmptyBody 400 "empty-body" "Empty body"
         "send the bytes to append, or `Stream-Closed: true` to close the stream";
     InvalidJson 400 "invalid-json" "Invalid JSON"
@@ -132,6 +134,8 @@ codes! {
         "send the stream's own content type; HEAD tells it";
     SeqRegression 409 "seq-regression" "Stream-Seq regression"
         "send a `Stream-Seq` that sorts after the last one, byte by byte";
+    ExpectedOffset 409 "expected-offset" "Expected offset mismatch"
+        "read from the offset you know to `Stream-Next-Offset`, decide again, and send that as `Stream-Expected-Offset`";
     SeqGap 409 "producer-seq-gap" "Producer sequence gap"
         "send the requests from `Producer-Expected-Seq` on first";
     ConfigMismatch 409 "config-mismatch" "Stream exists with another configuration"
@@ -267,6 +271,9 @@ impl From<&Refusal> for Problem {
                 .with(STREAM_NEXT_OFFSET, Token::new(*tail)),
             Refusal::ContentType => of(Code::ContentTypeMismatch),
             Refusal::SeqRegression => of(Code::SeqRegression),
+            Refusal::ExpectedOffset { tail } => {
+                of(Code::ExpectedOffset).with(STREAM_NEXT_OFFSET, Token::new(*tail))
+            }
             Refusal::StaleEpoch { current } => of(Code::StaleEpoch).with(PRODUCER_EPOCH, *current),
             Refusal::SeqGap { expected, received } => of(Code::SeqGap)
                 .with(PRODUCER_EXPECTED_SEQ, *expected)
@@ -336,14 +343,21 @@ impl From<&BadRequest> for Problem {
                 Code::InvalidProducer
             }
             B::StreamSeq => Code::InvalidSeq,
+            B::ExpectedOffset => Code::InvalidExpectedOffset,
             B::EmptyBody => Code::EmptyBody,
-            B::Offset | B::LastEventId => Code::InvalidOffset,
+            B::Offset | B::Before | B::LastEventId => Code::InvalidOffset,
             B::OffsetRequired => Code::OffsetRequired,
             B::RepeatedParameter(_)
             | B::ParameterEncoding(_)
             | B::Live
             | B::Timeout(_)
             | B::TimeoutTwice
+            | B::BeforeLive
+            | B::TwoPlaces
+            | B::Count(_)
+            | B::Since
+            | B::Format
+            | B::PagesOnly
             | B::Limit => Code::InvalidQuery,
         };
         Self::detailed(code, refused.to_string())

@@ -6,9 +6,11 @@
 
 use std::{borrow::Cow, time::Duration};
 
+use millrace_core::Timestamp;
+
 use crate::{
     cursor,
-    headers::{Fields, LAST_EVENT_ID, single_text},
+    headers::{Fields, LAST_EVENT_ID, single_text, timestamp},
     offset::OffsetArg,
     path::percent_decoded,
     refused::BadRequest,
@@ -24,17 +26,53 @@ pub const TIMEOUT_MAX: Duration = Duration::from_mins(1);
 /// How a stream is to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadQuery {
-    /// From where; the start when nothing is named.
-    pub offset: OffsetArg,
+    /// From where, and which way; from the start when nothing is named.
+    pub place: Place,
     /// Whether it goes on when the tail is reached.
     pub live: Live,
     /// The cursor that the client echoes, if it is one.
     pub cursor: Option<u64>,
     /// How long a long-poll may wait, where the request says; at most [`TIMEOUT_MAX`].
     pub timeout: Option<Duration>,
+    /// The most messages of a page; `u64::MAX` for any number.
+    pub limit: u64,
+    /// In which form a page is answered.
+    pub format: Format,
     /// Whether the offset came as `Last-Event-ID`: an EventSource that reconnects, which only a 204
     /// ends when the stream is closed and nothing is left.
     pub reconnects: bool,
+}
+
+/// Which bytes are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// From an offset on.
+    From(OffsetArg),
+    /// The last messages, and what follows them.
+    Last(u64),
+    /// From the first message on that was appended at this time or later.
+    Since(Timestamp),
+    /// The last messages before an offset.
+    Before(OffsetArg),
+}
+
+impl Place {
+    /// Whether it names one position for ever, so that what follows (or precedes) it may be cached.
+    pub fn is_concrete(self) -> bool {
+        match self {
+            Self::From(offset) | Self::Before(offset) => offset.is_concrete(),
+            Self::Last(_) | Self::Since(_) => false,
+        }
+    }
+}
+
+/// The form of a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// As the protocol has it: an array, or the bytes.
+    Content,
+    /// A line for each message, with its offset and time.
+    Messages,
 }
 
 /// What happens at the tail.
@@ -60,12 +98,30 @@ pub struct ListQuery {
 }
 
 /// The parameters of a read, and their places.
-const READ_KEYS: [&str; 5] = ["live", "offset", "cursor", "timeout_ms", "timeout"];
+const READ_KEYS: [&str; 10] = [
+    "live",
+    "offset",
+    "cursor",
+    "timeout_ms",
+    "timeout",
+    "limit",
+    "last",
+    "since",
+    "before",
+    "format",
+];
 const LIVE: usize = 0;
 const OFFSET: usize = 1;
 const CURSOR: usize = 2;
 const TIMEOUT_MS: usize = 3;
 const TIMEOUT: usize = 4;
+const LIMIT: usize = 5;
+const LAST: usize = 6;
+const SINCE: usize = 7;
+const BEFORE: usize = 8;
+const FORMAT: usize = 9;
+
+type Asked<'a> = Query<'a, 10>;
 
 impl ReadQuery {
     /// Reads the query, and `Last-Event-ID` for server-sent events, where it beats `offset`: a bare
@@ -73,26 +129,84 @@ impl ReadQuery {
     pub fn parse(query: Option<&str>, headers: &impl Fields) -> Result<Self, BadRequest> {
         let query = Query::new(query, READ_KEYS);
         let live = live(query.one(LIVE)?.as_deref())?;
-        let named = match query.one(OFFSET)? {
-            None => None,
-            Some(text) => Some(OffsetArg::parse(&text).ok_or(BadRequest::Offset)?),
-        };
+        let named = place(&query)?;
         let resumed = match live {
             Live::Sse => last_event_id(headers)?,
             _ => None,
         };
-        let offset = match resumed.or(named) {
-            Some(offset) => offset,
-            None if live == Live::CatchUp => OffsetArg::Start,
+        let place = match resumed.map(Place::From).or(named) {
+            Some(Place::Before(_)) if live != Live::CatchUp => return Err(BadRequest::BeforeLive),
+            Some(place) => place,
+            None if live == Live::CatchUp => Place::From(OffsetArg::Start),
             None => return Err(BadRequest::OffsetRequired),
         };
+        let limit = count(&query, LIMIT)?;
+        let format = format(&query)?;
+        if live == Live::Sse && (limit.is_some() || format == Format::Messages) {
+            return Err(BadRequest::PagesOnly);
+        }
         Ok(Self {
-            offset,
+            place,
+            limit: limit.unwrap_or(u64::MAX),
+            format,
             live,
             cursor: query.first(CURSOR).and_then(|text| cursor::parse(&text)),
             timeout: timeout(&query)?,
             reconnects: resumed.is_some(),
         })
+    }
+}
+
+/// Where a read begins, if the query says so. `offset` beats `since`: whoever resumes a read repeats
+/// its first URL.
+fn place(query: &Asked<'_>) -> Result<Option<Place>, BadRequest> {
+    let offset = |at: usize, fault| match query.one(at)? {
+        None => Ok(None),
+        Some(text) => OffsetArg::parse(&text).map(Some).ok_or(fault),
+    };
+    let from = offset(OFFSET, BadRequest::Offset)?;
+    let before = offset(BEFORE, BadRequest::Before)?;
+    let last = count(query, LAST)?;
+    let since = match query.one(SINCE)? {
+        None => None,
+        Some(text) => Some(moment(&text).ok_or(BadRequest::Since)?),
+    };
+    let since = since.filter(|_| from.is_none());
+    let places = [
+        from.map(Place::From),
+        last.map(Place::Last),
+        since.map(Place::Since),
+        before.map(Place::Before),
+    ];
+    let mut named = places.into_iter().flatten();
+    match (named.next(), named.next()) {
+        (_, Some(_)) => Err(BadRequest::TwoPlaces),
+        (place, None) => Ok(place),
+    }
+}
+
+/// A number of messages: from 1 on.
+fn count(query: &Asked<'_>, at: usize) -> Result<Option<u64>, BadRequest> {
+    let Some(text) = query.one(at)? else {
+        return Ok(None);
+    };
+    match number(&text) {
+        None | Some(0) => Err(BadRequest::Count(READ_KEYS[at])),
+        count => Ok(count),
+    }
+}
+
+/// RFC 3339, or milliseconds since 1970.
+fn moment(text: &str) -> Option<Timestamp> {
+    number(text).map(Timestamp).or_else(|| timestamp(text))
+}
+
+/// `raw` and `json` are what another server calls the content as it is.
+fn format(query: &Asked<'_>) -> Result<Format, BadRequest> {
+    match query.one(FORMAT)?.as_deref() {
+        None | Some("raw" | "json") => Ok(Format::Content),
+        Some("messages") => Ok(Format::Messages),
+        Some(_) => Err(BadRequest::Format),
     }
 }
 
@@ -115,7 +229,7 @@ fn last_event_id(headers: &impl Fields) -> Result<Option<OffsetArg>, BadRequest>
     }
 }
 
-fn timeout(query: &Query<'_, 5>) -> Result<Option<Duration>, BadRequest> {
+fn timeout(query: &Asked<'_>) -> Result<Option<Duration>, BadRequest> {
     let millis = match query.one(TIMEOUT_MS)? {
         None => None,
         Some(text) => Some(number(&text).ok_or(BadRequest::Timeout("timeout_ms"))?),

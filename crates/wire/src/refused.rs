@@ -90,6 +90,11 @@ pub enum BadRequest {
     /// The writer's sequence is empty or too long.
     #[error("the header `Stream-Seq` must have 1 to {STREAM_SEQ_BYTES_MAX} bytes")]
     StreamSeq,
+    /// The expected offset is no tail.
+    #[error(
+        "the header `Stream-Expected-Offset` is no tail; send the `Stream-Next-Offset` of the last answer, or `0000000000000000_0000000000000000` for a stream that is still empty"
+    )]
+    ExpectedOffset,
     /// An append of nothing.
     #[error(
         "the body is empty; send the bytes to append, or `Stream-Closed: true` to close the stream"
@@ -111,6 +116,35 @@ pub enum BadRequest {
     /// The event id is malformed.
     #[error("the header `Last-Event-ID` is no offset; send the `id` of an event of this stream")]
     LastEventId,
+    /// The offset to read up to is malformed.
+    #[error(
+        "the query parameter `before` is no offset; send one that this server returned, or `now` for the tail"
+    )]
+    Before,
+    /// Reading backwards, live.
+    #[error("`before` reads what is there already; leave out `live`")]
+    BeforeLive,
+    /// Several places to read at.
+    #[error(
+        "the query parameters `offset`, `last`, `since` and `before` exclude each other; send one"
+    )]
+    TwoPlaces,
+    /// Not a number of messages.
+    #[error("the query parameter `{0}` must be a whole number of messages, from 1")]
+    Count(&'static str),
+    /// Not a moment.
+    #[error(
+        "the query parameter `since` is no moment; send an RFC 3339 time, as in `2030-01-31T12:00:00Z` (a `+` is written `%2B`), or milliseconds since 1970"
+    )]
+    Since,
+    /// An unknown form.
+    #[error(
+        "the query parameter `format` must be `messages`; leave it out for the content as it is"
+    )]
+    Format,
+    /// What only pages have.
+    #[error("`limit` and `format=messages` are for pages; leave them out with `live=sse`")]
+    PagesOnly,
     /// A live read from nowhere.
     #[error("a live read needs `offset`; send one that this server returned, `-1` or `now`")]
     OffsetRequired,

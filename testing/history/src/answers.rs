@@ -51,6 +51,9 @@ fn post(name: &str, append: &Append) -> Request {
             .with("Producer-Epoch", claim.epoch)
             .with("Producer-Seq", claim.seq);
     }
+    if let Some(tail) = append.expected {
+        request = request.with("Stream-Expected-Offset", token(tail));
+    }
     if append.close {
         request = request.with("Stream-Closed", "true");
     }
@@ -79,7 +82,7 @@ pub(crate) fn meaning(operation: &Operation, response: &Response) -> Result<Mean
 fn told(head: &Head, verdict: Verdict) -> Result<Answer, String> {
     let silent = match &verdict {
         Verdict::Gone => true,
-        Verdict::Refused(refusal) => *refusal != Refusal::Closed,
+        Verdict::Refused(refusal) => !matches!(refusal, Refusal::Closed | Refusal::ExpectedOffset),
         _ => false,
     };
     if silent {
@@ -135,6 +138,7 @@ fn refusal(operation: &Operation, response: &Response) -> Result<Refusal, String
         Some("config-mismatch") => Refusal::Mismatch,
         Some("closed") => Refusal::Closed,
         Some("seq-regression") => Refusal::SeqRegression,
+        Some("expected-offset") => Refusal::ExpectedOffset,
         Some("producer-seq-gap") => Refusal::SeqGap {
             expected: number(head, "producer-expected-seq")?,
         },

@@ -120,10 +120,12 @@ impl<'a> Client<'a> {
             heard.seq += 1;
             heard.seq.saturating_sub(self.chance.between(0, 4))
         });
+        let expected = self.chance.percent(20).then(|| self.offset(name)).flatten();
         Append {
             item: (!bare).then(|| self.round.item()),
             seq,
             producer,
+            expected,
             close,
         }
     }

@@ -70,6 +70,8 @@ pub struct Append {
     pub seq: Option<u64>,
     /// Its producer.
     pub producer: Option<Claim>,
+    /// `Stream-Expected-Offset`: it counts only if the stream ends there.
+    pub expected: Option<Offset>,
     /// Whether it closes the stream.
     pub close: bool,
 }
@@ -118,6 +120,8 @@ pub enum Refusal {
     Closed,
     /// 409: `Stream-Seq` did not grow.
     SeqRegression,
+    /// 409: the stream does not end where `Stream-Expected-Offset` says.
+    ExpectedOffset,
     /// 409: a producer left requests out.
     SeqGap {
         /// `Producer-Expected-Seq`.
@@ -237,6 +241,9 @@ impl fmt::Display for Append {
         }
         if let Some(Claim { id, epoch, seq }) = self.producer {
             write!(f, " by producer {id} epoch {epoch} seq {seq}")?;
+        }
+        if let Some(tail) = self.expected {
+            write!(f, " at {tail}")?;
         }
         Ok(())
     }

@@ -126,8 +126,10 @@ impl State {
                     vec![self.same(stream.found(Some((source, *at))))]
                 }
                 Operation::Append(append) => {
-                    let (verdict, after) = stream.append(append);
-                    vec![(verdict, self.with(Life::Live(after)))]
+                    let appended = stream.append(append).into_iter();
+                    appended
+                        .map(|(verdict, after)| (verdict, self.with(Life::Live(after))))
+                        .collect()
                 }
                 Operation::Head => vec![self.same(Verdict::Found)],
                 Operation::Read(from) => {

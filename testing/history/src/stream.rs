@@ -138,8 +138,10 @@ impl Stream {
         }
     }
 
-    pub(crate) fn append(&self, append: &Append) -> (Verdict, Self) {
-        let same = |verdict| (verdict, self.clone());
+    /// Both, where one name does not tell whether it ends where the append expects.
+    pub(crate) fn append(&self, append: &Append) -> Vec<(Verdict, Self)> {
+        let as_is = |verdict| (verdict, self.clone());
+        let same = |verdict| vec![as_is(verdict)];
         let refused = |refusal| same(Verdict::Refused(refusal));
         if let Closed::By(by) = self.closed {
             return match append.producer {
@@ -160,6 +162,24 @@ impl Stream {
         {
             return refused(Refusal::SeqRegression);
         }
+        let elsewhere = Refusal::ExpectedOffset;
+        match append.expected.map_or(Maybe::Yes, |at| self.ends_at(at)) {
+            Maybe::Yes => vec![self.taking(append)],
+            Maybe::No => refused(elsewhere),
+            Maybe::Unknown => vec![self.taking(append), as_is(Verdict::Refused(elsewhere))],
+        }
+    }
+
+    fn ends_at(&self, offset: Offset) -> Maybe {
+        if offset.position == self.position() {
+            self.owns(offset)
+        } else {
+            Maybe::No
+        }
+    }
+
+    /// What an append that is accepted is answered, and leaves behind.
+    fn taking(&self, append: &Append) -> (Verdict, Self) {
         let mut after = self.clone();
         after.items.extend(append.item);
         after.seq = append.seq.or(self.seq);

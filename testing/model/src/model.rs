@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use millrace_core::{
-    Append, Body, BodyFault, CreateSpec, Offset, ProducerClaim, Refusal, StreamName, Timestamp,
-    stream::Outcome,
+    Append, Body, BodyFault, CreateSpec, ExpectedTail, Offset, ProducerClaim, Refusal, StreamName,
+    Timestamp, stream::Outcome,
 };
 
 use crate::{
@@ -108,6 +108,15 @@ impl Model {
             && seq.as_bytes() <= last.as_bytes()
         {
             return Err(Refusal::SeqRegression);
+        }
+        let tail = stream.tail();
+        let as_expected = match append.expected {
+            None => true,
+            Some(ExpectedTail::Start) => tail.position.get() == 0,
+            Some(ExpectedTail::At(offset)) => tail == offset,
+        };
+        if !as_expected {
+            return Err(Refusal::ExpectedOffset { tail });
         }
         stream.write(messages);
         stream.renew(now);

@@ -56,9 +56,11 @@ impl Tokens {
                 }
                 differ()
             }
-            (Err(Refusal::Closed { tail: model }), Err(Refusal::Closed { tail: real })) => {
-                self.pair(*model, *real)
-            }
+            (Err(Refusal::Closed { tail: model }), Err(Refusal::Closed { tail: real }))
+            | (
+                Err(Refusal::ExpectedOffset { tail: model }),
+                Err(Refusal::ExpectedOffset { tail: real }),
+            ) => self.pair(*model, *real),
             (Err(Refusal::Config { .. }), Err(Refusal::Config { .. })) => Ok(()),
             (Err(model), Err(real)) if model == real => Ok(()),
             _ => differ(),

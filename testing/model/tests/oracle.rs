@@ -51,9 +51,7 @@ fn append(body: Body, content_type: &str) -> Append {
     Append {
         body,
         content_type: ContentType::new(content_type),
-        seq: None,
-        producer: None,
-        close: false,
+        ..Append::default()
     }
 }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::state::{Closure, ProducerState, StreamState};
 use crate::{
     command::{
-        Append, Body, BodyFault, Create, CreateSpec, ForkAnchor, ForkRequest, Lifetime,
-        ProducerClaim, ProducerId,
+        Append, Body, BodyFault, Create, CreateSpec, ExpectedTail, ForkAnchor, ForkRequest,
+        Lifetime, ProducerClaim, ProducerId,
     },
     content_type::ContentType,
     event::{Appended, Created, DeleteReason, Event, ForkPoint},
@@ -322,7 +322,19 @@ pub fn append(
     {
         return Decision::refuse(Refusal::SeqRegression);
     }
+    if command.expected.is_some_and(|tail| !ends_at(state, tail)) {
+        return Decision::refuse(Refusal::ExpectedOffset {
+            tail: state.tail_offset(),
+        });
+    }
     accept(state, command, payload, introduction, judge)
+}
+
+fn ends_at(state: &StreamState, expected: ExpectedTail) -> bool {
+    match expected {
+        ExpectedTail::Start => state.tail == StreamPos::ZERO,
+        ExpectedTail::At(offset) => state.tail_offset() == offset,
+    }
 }
 
 fn accept(

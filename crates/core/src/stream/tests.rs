@@ -16,9 +16,9 @@ use super::{
     Closure, Decision, Judge, Outcome, ProducerState, Producers, StreamState, apply, decide,
 };
 use crate::{
-    Append, Body, BodyFault, ContentType, Create, CreateSpec, DeleteReason, Event, ForkAnchor,
-    ForkRequest, ForkSource, Generation, Lifetime, Offset, Payload, ProducerClaim, ProducerId,
-    Refusal, SlotId, StreamId, StreamName, StreamPos, Timestamp,
+    Append, Body, BodyFault, ContentType, Create, CreateSpec, DeleteReason, Event, ExpectedTail,
+    ForkAnchor, ForkRequest, ForkSource, Generation, Lifetime, Offset, Payload, ProducerClaim,
+    ProducerId, Refusal, SlotId, StreamId, StreamName, StreamPos, Timestamp,
 };
 
 const NOW: Timestamp = Timestamp(1_000_000);
@@ -72,6 +72,7 @@ fn append(body: Body) -> Append {
         content_type: Some(content_type("text/plain")),
         seq: None,
         producer: None,
+        expected: None,
         close: false,
     }
 }

@@ -414,9 +414,9 @@ pub(super) fn append(
     let append = Append {
         body: framed(body),
         content_type,
-        seq: None,
         producer,
         close,
+        ..Append::default()
     };
     Command::Append {
         name: name.clone(),

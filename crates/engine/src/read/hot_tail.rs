@@ -7,6 +7,8 @@ use bytes::Bytes;
 use millrace_core::{Payload, StreamPos, Timestamp};
 use millrace_store::Chunk;
 
+use super::messages::Mark;
+
 /// Consecutive appends, in order.
 #[derive(Debug, Default)]
 pub(crate) struct HotTail {
@@ -80,6 +82,70 @@ impl HotTail {
         ends.skip_while(move |(end, _)| *end <= from)
     }
 
+    /// The position `count` messages before `pos`, at most back to `floor`, and how many are missing
+    /// there. A message that `pos` cuts counts as one.
+    pub(crate) fn back(
+        &self,
+        floor: StreamPos,
+        mut pos: StreamPos,
+        mut count: u64,
+    ) -> (StreamPos, u64) {
+        let chunks = self.chunks.range(self.index_of(floor)..);
+        for chunk in chunks.rev() {
+            if count == 0 {
+                break;
+            }
+            if chunk.from >= pos {
+                continue;
+            }
+            let starts = starts(chunk).take_while(|start| *start < pos);
+            let starts: Vec<StreamPos> = starts.collect();
+            let taken = usize::try_from(count).map_or(starts.len(), |most| most.min(starts.len()));
+            pos = starts[starts.len() - taken];
+            count -= taken as u64;
+        }
+        (pos, count)
+    }
+
+    /// The position after `count` messages from `pos` on, and how many are not there.
+    pub(crate) fn on(&self, mut pos: StreamPos, mut count: u64) -> (StreamPos, u64) {
+        for (end, _) in self.message_ends(pos) {
+            if count == 0 {
+                break;
+            }
+            pos = end;
+            count -= 1;
+        }
+        (pos, count)
+    }
+
+    /// Where the first append from `floor` on begins that is not older than `since`. Where the clock
+    /// was set back, one that follows an older one.
+    pub(crate) fn since(&self, floor: StreamPos, since: Timestamp) -> Option<StreamPos> {
+        let first = self.index_of(floor);
+        // What lies before the floor is sealed, and so older than all that is not.
+        let at = self.chunks.partition_point(|chunk| chunk.at < since);
+        self.chunks.get(at.max(first)).map(|chunk| chunk.from)
+    }
+
+    /// The messages of `from..until`.
+    pub(crate) fn marks(&self, from: StreamPos, until: StreamPos) -> Vec<Mark> {
+        let chunks = self.chunks.range(self.index_of(from)..);
+        let marks = chunks.take_while(|chunk| chunk.from < until);
+        let marks = marks.flat_map(|chunk| {
+            let ends = starts(chunk).skip(1).chain([end(chunk)]);
+            ends.map(|end| Mark { end, at: chunk.at })
+        });
+        marks
+            .skip_while(|mark| mark.end <= from)
+            .scan(false, |is_over, mark| {
+                let end = mark.end.min(until);
+                let goes_on = !std::mem::replace(is_over, mark.end >= until);
+                goes_on.then_some(Mark { end, ..mark })
+            })
+            .collect()
+    }
+
     /// Whether a message begins or ends at `pos`, which must lie inside or at an end.
     pub(crate) fn is_boundary(&self, pos: StreamPos) -> bool {
         if self
@@ -93,12 +159,7 @@ impl HotTail {
         let Some(chunk) = self.chunks.get(self.index_of(pos)) else {
             return false;
         };
-        let starts = chunk.payload.lengths().scan(chunk.from, |at, len| {
-            let start = *at;
-            *at = at.advance(u64::from(len));
-            Some(start)
-        });
-        starts
+        starts(chunk)
             .take_while(|start| *start <= pos)
             .any(|start| start == pos)
     }
@@ -121,6 +182,15 @@ impl HotTail {
     fn index_of(&self, pos: StreamPos) -> usize {
         self.chunks.partition_point(|chunk| end(chunk) <= pos)
     }
+}
+
+/// Where its messages begin.
+fn starts(chunk: &Chunk) -> impl Iterator<Item = StreamPos> + '_ {
+    chunk.payload.lengths().scan(chunk.from, |at, len| {
+        let start = *at;
+        *at = at.advance(u64::from(len));
+        Some(start)
+    })
 }
 
 fn end(chunk: &Chunk) -> StreamPos {

@@ -12,9 +12,10 @@
 mod batch;
 mod holder;
 mod hot_tail;
+mod messages;
 mod reader;
 
 pub use batch::Batch;
 pub(crate) use holder::Holder;
 pub(crate) use hot_tail::HotTail;
-pub use reader::{Changed, From, Reader};
+pub use reader::{Changed, From, MessageEnd, Page, Reader};

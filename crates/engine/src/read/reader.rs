@@ -4,13 +4,13 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use millrace_core::{ContentKind, Offset, Refusal, StreamPos};
+use millrace_core::{ContentKind, Offset, Refusal, StreamPos, Timestamp};
 use millrace_env::{
     Env,
     mutant::{self, Mutant},
 };
 
-use super::{Batch, Holder, batch::Slice};
+use super::{Batch, Holder, batch::Slice, messages::Mark};
 use crate::{engine::Shared, live::Follow, stream::Stream};
 
 /// Where to begin.
@@ -22,6 +22,42 @@ pub enum From {
     Tail,
     /// At an offset, which must be one of the stream's.
     At(Offset),
+    /// So many messages before the tail, or at the first byte.
+    Last(u64),
+    /// Before the first message that was appended at this time or later; at the tail when there is
+    /// none.
+    Since(Timestamp),
+}
+
+/// How much a page may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// About the most bytes; one message may have more where messages stay whole.
+    pub bytes_max: u64,
+    /// The most messages; `u64::MAX` for any number.
+    pub messages_max: u64,
+    /// Whether messages stay whole in streams that are not JSON, too.
+    pub whole: bool,
+}
+
+impl Page {
+    /// At most about so many bytes.
+    pub fn of_bytes(bytes_max: u64) -> Self {
+        Self {
+            bytes_max,
+            messages_max: u64::MAX,
+            whole: false,
+        }
+    }
+}
+
+/// Where a message ends, and when it was appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MessageEnd {
+    /// The offset after it.
+    pub next: Offset,
+    /// When it was appended, by the server's clock.
+    pub at: Timestamp,
 }
 
 /// Why a wait ended.
@@ -59,12 +95,12 @@ impl Reader {
         holders: Arc<[Holder]>,
         from: From,
     ) -> Result<Self, Refusal> {
-        let (position, may_be_inside) = {
+        let (position, is_json) = {
             let view = stream.live.view();
             let state = &view.state;
             let position = match from {
                 From::Start => StreamPos::ZERO,
-                From::Tail => state.tail,
+                From::Tail | From::Last(_) | From::Since(_) => state.tail,
                 From::At(offset) if state.owns(offset) => offset.position,
                 From::At(_) => {
                     return Err(Refusal::OffsetGone {
@@ -72,10 +108,9 @@ impl Reader {
                     });
                 }
             };
-            let may_be_inside = state.kind() == ContentKind::Json && position != state.tail;
-            (position, may_be_inside)
+            (position, state.kind() == ContentKind::Json)
         };
-        let reader = Self {
+        let mut reader = Self {
             shared,
             stream,
             holders,
@@ -83,16 +118,29 @@ impl Reader {
             follow: None,
             woken_by: None,
         };
-        if may_be_inside {
-            let holder = reader.holder_of(position);
-            if !holder
-                .is_boundary(&reader.shared.segments, position)
-                .await?
-            {
-                return Err(Refusal::OffsetNotABoundary);
-            }
+        match from {
+            From::At(_) if is_json => reader.stands_on_a_boundary().await?,
+            From::Last(count) => reader.position = reader.back(position, count).await?,
+            From::Since(since) => reader.position = reader.first_since(since).await?,
+            From::Start | From::Tail | From::At(_) => {}
         }
         Ok(reader)
+    }
+
+    /// [`Refusal::OffsetNotABoundary`] where it stands inside of a message.
+    async fn stands_on_a_boundary(&self) -> Result<(), Refusal> {
+        if self.position == self.stream.live.view().state.tail {
+            return Ok(());
+        }
+        let holder = self.holder_of(self.position);
+        if holder
+            .is_boundary(&self.shared.segments, self.position)
+            .await?
+        {
+            Ok(())
+        } else {
+            Err(Refusal::OffsetNotABoundary)
+        }
     }
 
     /// The stream it reads.
@@ -131,10 +179,106 @@ impl Reader {
     /// What is there now, at most about `bytes_max` bytes and, for JSON, at least one whole message.
     /// Empty at the tail. Never waits for new bytes.
     pub async fn next(&mut self, bytes_max: u64) -> Result<Batch, Refusal> {
-        let until = self.page_end(bytes_max).await?;
+        self.next_page(Page::of_bytes(bytes_max)).await
+    }
+
+    /// What is there now, as much of it as a page holds. [`Refusal::OffsetNotABoundary`] where messages
+    /// stay whole and it stands inside of one.
+    pub async fn next_page(&mut self, page: Page) -> Result<Batch, Refusal> {
+        if page.whole {
+            self.stands_on_a_boundary().await?;
+        }
+        let until = self.page_end(page).await?;
         let batch = self.plan(until)?;
         self.position = batch.next.position;
         Ok(batch)
+    }
+
+    /// The last of what lies before it, as much as a page holds; it goes on after that, where it is.
+    pub async fn page_before(&mut self, page: Page) -> Result<Batch, Refusal> {
+        let until = self.position;
+        let whole = page.whole || self.is_json();
+        if whole {
+            self.stands_on_a_boundary().await?;
+        }
+        let mut start = self.back(until, page.messages_max).await?;
+        if until.since(start) > page.bytes_max {
+            let fits = StreamPos(until.get() - page.bytes_max.max(1));
+            start = fits;
+            if whole && fits > StreamPos::ZERO {
+                let before = StreamPos(fits.get() - 1);
+                let holder = self.holder_of(before);
+                start = holder.boundary_after(&self.shared.segments, before).await?;
+            }
+            if whole && start >= until {
+                start = self.back(until, 1).await?;
+            }
+        }
+        self.position = start;
+        let batch = self.plan(until)?;
+        self.position = until;
+        // What lies before an offset does not change when the stream grows, and neither does this.
+        Ok(Batch {
+            up_to_date: false,
+            closed: false,
+            ..batch
+        })
+    }
+
+    /// The messages of a batch that begins and ends with one, in order.
+    pub async fn messages(&self, batch: &Batch) -> Result<Vec<MessageEnd>, Refusal> {
+        let (from, until) = (batch.from.position, batch.next.position);
+        let mut marks = Vec::new();
+        for holder in self.holders.iter() {
+            let (start, stop) = (from.max(holder.from), until.min(holder.until));
+            if start < stop {
+                let segments = &self.shared.segments;
+                marks.extend(holder.marks(segments, start, stop).await?);
+            }
+        }
+        let view = self.stream.live.view();
+        let generations = &view.state.generations;
+        let message = |mark: Mark| MessageEnd {
+            next: generations.offset_at(mark.end),
+            at: mark.at,
+        };
+        Ok(marks.into_iter().map(message).collect())
+    }
+
+    /// The position `count` messages before `pos`; the first one where there are fewer.
+    async fn back(&self, pos: StreamPos, count: u64) -> Result<StreamPos, Refusal> {
+        let (mut pos, mut left) = (pos, count);
+        for holder in self.holders.iter().rev() {
+            if left > 0 && holder.from < pos {
+                (pos, left) = holder.back(&self.shared.segments, pos, left).await?;
+            }
+        }
+        Ok(pos)
+    }
+
+    /// The position after `count` messages from `pos` on, at most `until`.
+    async fn on(&self, pos: StreamPos, until: StreamPos, count: u64) -> Result<StreamPos, Refusal> {
+        let (mut pos, mut left) = (pos, count);
+        for holder in self.holders.iter() {
+            if left > 0 && pos < holder.until && pos < until {
+                (pos, left) = holder.on(&self.shared.segments, pos, left).await?;
+            }
+        }
+        Ok(if left > 0 { until } else { pos.min(until) })
+    }
+
+    async fn first_since(&self, since: Timestamp) -> Result<StreamPos, Refusal> {
+        for holder in self.holders.iter() {
+            let found = holder.since(&self.shared.segments, since).await?;
+            if let Some(pos) = found {
+                return Ok(pos.min(self.position));
+            }
+        }
+        Ok(self.position)
+    }
+
+    fn is_json(&self) -> bool {
+        self.stream.live.view().state.kind() == ContentKind::Json
     }
 
     /// Waits until there is something to say.
@@ -183,8 +327,17 @@ impl Reader {
         }
     }
 
+    /// Where a page ends.
+    async fn page_end(&self, page: Page) -> Result<StreamPos, Refusal> {
+        let until = self.bytes_end(page.bytes_max, page.whole).await?;
+        if page.messages_max == u64::MAX {
+            return Ok(until);
+        }
+        self.on(self.position, until, page.messages_max).await
+    }
+
     /// Where a page of at most `bytes_max` bytes ends.
-    async fn page_end(&self, bytes_max: u64) -> Result<StreamPos, Refusal> {
+    async fn bytes_end(&self, bytes_max: u64, whole: bool) -> Result<StreamPos, Refusal> {
         let (tail, kind) = {
             let view = self.stream.live.view();
             (view.state.tail, view.state.kind())
@@ -193,7 +346,7 @@ impl Reader {
         if limit >= tail {
             return Ok(tail);
         }
-        if kind != ContentKind::Json {
+        if kind != ContentKind::Json && !whole {
             return Ok(limit);
         }
         let segments = &self.shared.segments;

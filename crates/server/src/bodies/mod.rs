@@ -5,11 +5,13 @@
 
 mod bulk;
 mod events;
+mod lines;
 mod page;
 mod pulled;
 
 pub(crate) use bulk::Bulk;
 pub(crate) use events::{EventBody, Events};
+pub(crate) use lines::lines;
 pub(crate) use page::{PageBody, page};
 pub(crate) use pulled::Source;
 

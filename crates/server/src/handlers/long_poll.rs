@@ -9,7 +9,7 @@ use millrace_engine::{Changed, Reader, Stream};
 use millrace_env::timeout;
 use millrace_wire::{Problem, ReadQuery, cache::Mode, outcome::ReadEnd};
 
-use super::read::{PageOf, Told, begin};
+use super::read::{PageOf, Told, begin, page_size};
 use crate::{
     access::Grant,
     answer::AnswerBody,
@@ -25,7 +25,7 @@ pub(crate) async fn long_poll(
     stream: &Stream,
     query: ReadQuery,
 ) -> Result<Told, Problem> {
-    let mut reader = begin(stream, query.offset).await?;
+    let mut reader = begin(stream, query.place).await?;
     reader.follow();
     let following = Following::new(&watch.core, Kind::LongPoll);
     let wait = query.timeout.unwrap_or(app.config.long_poll_timeout);
@@ -33,9 +33,8 @@ pub(crate) async fn long_poll(
     let until = app.env.clock.mono() + wait;
     let mut is_last = false;
     let batch = loop {
-        let batch = reader
-            .next(app.engine(grant)?.options().read_bytes_max)
-            .await?;
+        let size = page_size(query, app.engine(grant)?.options().read_bytes_max);
+        let batch = reader.next_page(size).await?;
         if batch.len > 0 || batch.closed || (is_last && batch.up_to_date) {
             break batch;
         }
@@ -52,13 +51,13 @@ pub(crate) async fn long_poll(
     let page = PageOf {
         app,
         head: &stream.head(),
-        concrete: query.offset.is_concrete(),
+        query,
         mode,
         cursor: Some(app.cursor(query.cursor)),
     };
     if batch.len > 0 {
         let etag = page.etag(&batch);
-        let answer = page.answer(batch, etag).await?;
+        let answer = page.answer(&reader, batch, etag).await?;
         if let Some(since) = reader.take_woken_by() {
             following.delivered(app.env.clock.mono().saturating_sub(since));
         }

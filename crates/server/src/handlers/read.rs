@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use http::Version;
-use millrace_core::{ContentKind, Lifetime, Refusal, StreamName};
-use millrace_engine::{Batch, From, Head, Reader, Stream};
+use millrace_core::{ContentKind, Lifetime, Offset, Refusal, StreamName};
+use millrace_engine::{Batch, From, Head, Page, Reader, Stream};
 use millrace_wire::{
-    Live, OffsetArg, Problem, ReadQuery,
+    Format, Live, OffsetArg, Place, Problem, ReadQuery,
     cache::{self, CacheFacts, Mode, Remaining},
     etag::{self, ETag, PageEnd},
     outcome::{self, ReadEnd, ReadFacts},
@@ -71,7 +71,7 @@ pub(crate) async fn read(
         watch.timed.set(Timed::Read);
     }
     let told = match query.live {
-        Live::CatchUp if query.offset == OffsetArg::Now => tail(app, &stream),
+        Live::CatchUp if query.place == Place::From(OffsetArg::Now) => tail(app, &stream, query),
         Live::CatchUp => catch_up(app, &grant, &stream, query, asked.known).await?,
         // Boxed: what they need on their way is more than all the rest, and would be moved with it.
         Live::LongPoll => {
@@ -85,11 +85,15 @@ pub(crate) async fn read(
 }
 
 /// A reader where the request asks for it. Whoever gets one has read: that renews the lifetime.
-pub(super) async fn begin(stream: &Stream, offset: OffsetArg) -> Result<Reader, Refusal> {
-    let from = match offset {
-        OffsetArg::Start => From::Start,
-        OffsetArg::Now => From::Tail,
-        OffsetArg::At(offset) => From::At(offset),
+pub(super) async fn begin(stream: &Stream, place: Place) -> Result<Reader, Refusal> {
+    let from = match place {
+        Place::From(offset) | Place::Before(offset) => match offset {
+            OffsetArg::Start => From::Start,
+            OffsetArg::Now => From::Tail,
+            OffsetArg::At(offset) => From::At(offset),
+        },
+        Place::Last(count) => From::Last(count),
+        Place::Since(at) => From::Since(at),
     };
     let reader = stream.read_from(from).await?;
     stream.touch();
@@ -103,10 +107,12 @@ async fn catch_up(
     query: ReadQuery,
     known: &[&[u8]],
 ) -> Result<Told, Problem> {
-    let mut reader = begin(stream, query.offset).await?;
-    let batch = reader
-        .next(app.engine(grant)?.options().read_bytes_max)
-        .await?;
+    let mut reader = begin(stream, query.place).await?;
+    let size = page_size(query, app.engine(grant)?.options().read_bytes_max);
+    let batch = match query.place {
+        Place::Before(_) => reader.page_before(size).await?,
+        _ => reader.next_page(size).await?,
+    };
     let mode = Mode::CatchUp {
         now: false,
         short: !batch.up_to_date,
@@ -114,7 +120,7 @@ async fn catch_up(
     let page = PageOf {
         app,
         head: &stream.head(),
-        concrete: query.offset.is_concrete(),
+        query,
         mode,
         cursor: None,
     };
@@ -125,16 +131,39 @@ async fn catch_up(
             body: AnswerBody::EMPTY,
         });
     }
-    Ok(page.answer(batch, etag).await?)
+    Ok(page.answer(&reader, batch, etag).await?)
+}
+
+/// The most bytes of messages in a page of lines, which are made at once.
+const LINES_BYTES_MAX: u64 = 256 << 10;
+/// The most messages in one.
+const LINES_MAX: u64 = 4096;
+
+/// How much a page may hold.
+pub(super) fn page_size(query: ReadQuery, bytes_max: u64) -> Page {
+    match query.format {
+        Format::Content => Page {
+            bytes_max,
+            messages_max: query.limit,
+            whole: false,
+        },
+        Format::Messages => Page {
+            bytes_max: bytes_max.min(LINES_BYTES_MAX),
+            messages_max: query.limit.min(LINES_MAX),
+            whole: true,
+        },
+    }
 }
 
 /// `offset=now`: where the tail is, and never a byte of what came meanwhile (PROTOCOL 8).
-fn tail(app: &App, stream: &Stream) -> Told {
+fn tail(app: &App, stream: &Stream, query: ReadQuery) -> Told {
     stream.touch();
     let head = stream.head();
     let kind = head.content_type.kind();
     let facts = ReadFacts {
         end: ReadEnd::Page,
+        start: start(query, head.tail),
+        format: query.format,
         next: head.tail,
         up_to_date: true,
         closed: head.closed,
@@ -151,19 +180,26 @@ fn tail(app: &App, stream: &Stream) -> Told {
         }),
         content_type: head.content_type,
     };
-    let body = match kind {
-        ContentKind::Json => AnswerBody::from("[]"),
-        ContentKind::Text | ContentKind::Binary => AnswerBody::EMPTY,
+    let body = match (query.format, kind) {
+        (Format::Content, ContentKind::Json) => AnswerBody::from("[]"),
+        _ => AnswerBody::EMPTY,
     };
     Told { facts, body }
+}
+
+/// Where a page starts, for who asked for more than to read on from an offset.
+fn start(query: ReadQuery, start: Offset) -> Option<Offset> {
+    let plain = matches!(query.place, Place::From(_))
+        && query.limit == u64::MAX
+        && query.format == Format::Content;
+    (!plain).then_some(start)
 }
 
 /// What the headers of a page are made from, beside the page.
 pub(super) struct PageOf<'a> {
     pub(super) app: &'a App,
     pub(super) head: &'a Head,
-    /// Whether the request named one position for ever.
-    pub(super) concrete: bool,
+    pub(super) query: ReadQuery,
     pub(super) mode: Mode,
     pub(super) cursor: Option<u64>,
 }
@@ -171,13 +207,15 @@ pub(super) struct PageOf<'a> {
 impl PageOf<'_> {
     pub(super) fn etag(&self, batch: &Batch) -> ETag {
         let end = PageEnd::new(batch.up_to_date, batch.closed);
-        ETag::new(self.head.id, batch.from, batch.next, end)
+        ETag::new(self.head.id, batch.from, batch.next, end, self.query.format)
     }
 
     pub(super) fn facts(&self, end: ReadEnd, batch: &Batch, etag: Option<ETag>) -> ReadFacts {
         ReadFacts {
             end,
             content_type: self.head.content_type.clone(),
+            start: start(self.query, batch.from),
+            format: self.query.format,
             next: batch.next,
             up_to_date: batch.up_to_date,
             closed: batch.closed,
@@ -185,7 +223,7 @@ impl PageOf<'_> {
             etag,
             cache_control: cache::cache_control(CacheFacts {
                 mode: self.mode,
-                concrete: self.concrete,
+                concrete: self.query.place.is_concrete(),
                 private: self.app.config.access.is_private(),
                 remaining: remaining(self.app, self.head),
             }),
@@ -193,9 +231,18 @@ impl PageOf<'_> {
     }
 
     /// 200 with the page.
-    pub(super) async fn answer(&self, batch: Batch, etag: ETag) -> Result<Told, Refusal> {
+    pub(super) async fn answer(
+        &self,
+        reader: &Reader,
+        batch: Batch,
+        etag: ETag,
+    ) -> Result<Told, Refusal> {
         let facts = self.facts(ReadEnd::Page, &batch, Some(etag));
-        let body = bodies::page(self.head.content_type.kind(), batch, &self.app.bulk).await?;
+        let (kind, bulk) = (self.head.content_type.kind(), &self.app.bulk);
+        let body = match self.query.format {
+            Format::Content => bodies::page(kind, batch, bulk).await?,
+            Format::Messages => bodies::lines(kind, reader, batch, bulk).await?,
+        };
         Ok(Told { facts, body })
     }
 }

@@ -28,11 +28,11 @@ pub(crate) async fn sse(
     query: ReadQuery,
     version: Version,
 ) -> Result<ReadAnswer, Problem> {
-    let mut reader = begin(stream, query.offset).await?;
+    let mut reader = begin(stream, query.place).await?;
     let head = stream.head();
     if query.reconnects && head.closed && reader.offset() == head.tail {
         let nothing = reader.next(1).await?;
-        return Ok(ReadAnswer::Told(ended(app, stream, &nothing)));
+        return Ok(ReadAnswer::Told(ended(app, stream, query, &nothing)));
     }
     reader.follow();
     let kind = head.content_type.kind();
@@ -58,11 +58,11 @@ pub(crate) async fn sse(
 }
 
 /// An EventSource comes back to the end of a closed stream: only 204 makes it stop.
-fn ended(app: &App, stream: &Stream, nothing: &Batch) -> Told {
+fn ended(app: &App, stream: &Stream, query: ReadQuery, nothing: &Batch) -> Told {
     let page = PageOf {
         app,
         head: &stream.head(),
-        concrete: false,
+        query,
         mode: Mode::TimedOut,
         cursor: None,
     };

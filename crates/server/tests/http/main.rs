@@ -14,6 +14,7 @@
 
 mod bodies;
 mod connections;
+mod extensions;
 mod faults;
 mod lifecycle;
 mod long_poll;

@@ -11,12 +11,13 @@
 //! Layout: `format` (header, directory, footer, trailer), `index` (the messages of an extent),
 //! `writer`, `file` (verified reads of one open file), `walk` (all
 //! of an index, to see that it is whole), `registry` (which files are open, and
-//! when one may be deleted), `read` (what a pinned segment answers), `cleanup` (what a start does).
+//! when one may be deleted), `read` and `count` (what a pinned segment answers), `cleanup` (what a start does).
 //!
 //! Not here: which extents a stream consists of (`crate::catalog`), what goes into a segment
 //! (`crate::flush`, `crate::compact`).
 
 mod cleanup;
+mod count;
 pub(crate) mod file;
 pub(crate) mod format;
 pub(crate) mod index;
@@ -33,6 +34,7 @@ use std::path::PathBuf;
 use millrace_core::{FilePos, Payload, SegmentId, StreamId, StreamPos, Timestamp};
 
 pub use cleanup::{Cleanup, startup_cleanup};
+pub use count::Counted;
 pub use read::MessageMarks;
 pub use registry::{RemovalHold, SegmentOptions, SegmentRef, Segments};
 

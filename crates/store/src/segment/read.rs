@@ -92,7 +92,11 @@ impl SegmentRef {
     }
 
     /// The messages from the beginning of the page that holds `pos`.
-    fn page_at(&self, extent: &Extent, pos: StreamPos) -> Result<MessageMarks, StoreError> {
+    pub(super) fn page_at(
+        &self,
+        extent: &Extent,
+        pos: StreamPos,
+    ) -> Result<MessageMarks, StoreError> {
         assert_eq!(extent.segment, self.id(), "an extent of this segment");
         let inside = extent.from <= pos && pos <= extent.until;
         assert!(inside, "{pos} lies in {extent:?}");
@@ -115,10 +119,10 @@ pub struct MessageMarks {
     /// The file must be there when it is opened again.
     _pin: SegmentRef,
     index: IndexReader,
-    next_page: u32,
+    pub(super) next_page: u32,
     /// Where the current page's first message begins.
-    first: StreamPos,
-    page: std::vec::IntoIter<MessageMark>,
+    pub(super) first: StreamPos,
+    pub(super) page: std::vec::IntoIter<MessageMark>,
 }
 
 impl MessageMarks {
@@ -182,6 +186,10 @@ impl IndexReader {
             pages: None,
             directory: None,
         }
+    }
+
+    pub(super) fn corrupt(&self, what: &str) -> StoreError {
+        self.file.corrupt(what)
     }
 
     /// Goes on with another extent of the same file.

@@ -7,8 +7,8 @@ use millrace_env::{Disk, Env, FileExt, OpenMode, Rng, SimDisk};
 use proptest::prelude::*;
 
 use super::{
-    Chunk, Extent, MessageMark, SEGMENTS_DIR, SegmentOptions, Segments, file::SegmentFile,
-    id_in_name, segment_path, writer::SegmentWriter,
+    Chunk, Counted, Extent, MessageMark, SEGMENTS_DIR, SegmentOptions, SegmentRef, Segments,
+    file::SegmentFile, id_in_name, segment_path, writer::SegmentWriter,
 };
 use crate::{
     StoreError,
@@ -112,6 +112,35 @@ fn assert_answers(segments: &Segments, extent: &Extent, chunks: &[Chunk], rng: &
     }
     for boundary in boundaries.into_iter().step_by(5) {
         assert!(segment.is_boundary(extent, boundary).unwrap());
+    }
+    assert_counts(&segment, extent, &marks, rng);
+}
+
+/// Numbers and times of messages, against the list of them.
+fn assert_counts(segment: &SegmentRef, extent: &Extent, marks: &[MessageMark], rng: &Rng) {
+    let mut starts = vec![extent.from];
+    starts.extend(marks.iter().map(|mark| mark.end));
+    for _ in 0..12 {
+        let pos = extent.from.advance(rng.below(extent.bytes() + 1));
+        let ended = marks.iter().filter(|mark| mark.end <= pos).count() as u64;
+        let begun = starts[..marks.len()].iter().filter(|start| **start < pos);
+        let begun = begun.count() as u64;
+        let counted = segment.count_before(extent, pos).unwrap();
+        assert_eq!(counted, Counted { ended, begun }, "before {pos}");
+        let number = rng.below(starts.len() as u64);
+        let start = segment.message_start(extent, number).unwrap();
+        assert_eq!(start, starts[usize::try_from(number).unwrap()]);
+    }
+    let times = marks.iter().map(|mark| mark.at.get());
+    let last = times.clone().max().unwrap_or_default();
+    for since in [0, rng.below(last + 2), last, last + 1] {
+        let found = segment.first_since(extent, Timestamp(since)).unwrap();
+        let at = |pos| starts.iter().position(|start| *start == pos).unwrap();
+        let index = found.map_or(marks.len(), at);
+        // Exact where times only grow; else a place where what is older ends.
+        let is_old = |index: usize| marks[index].at.get() < since;
+        assert!(index == 0 || is_old(index - 1), "before {found:?}");
+        assert!(index == marks.len() || !is_old(index), "at {found:?}");
     }
 }
 

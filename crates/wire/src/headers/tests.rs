@@ -306,6 +306,34 @@ fn stream_seqs_are_opaque_but_bounded() {
 }
 
 #[test]
+fn t36_an_expected_offset_is_a_tail_that_somebody_saw() {
+    let expected = |text| {
+        let head = AppendHead::parse(&headers(&[("stream-expected-offset", text)]));
+        head.map(|head| head.expected)
+    };
+    let at = Offset {
+        generation: Generation(7),
+        position: StreamPos(42),
+    };
+    for (text, want) in [
+        ("0000000000007-0000000000000042", ExpectedTail::At(at)),
+        ("0000000000000000_0000000000000000", ExpectedTail::Start),
+    ] {
+        assert_eq!(expected(text), Ok(Some(want)), "{text}");
+    }
+    for text in [
+        "",
+        "-1",
+        "now",
+        "0",
+        "7-42",
+        "0000000000007-000000000000004",
+    ] {
+        assert_eq!(expected(text), Err(BadRequest::ExpectedOffset), "{text}");
+    }
+}
+
+#[test]
 fn t94_a_header_sent_twice_is_refused() {
     for (name, shown) in [
         ("content-type", "Content-Type"),
@@ -323,6 +351,7 @@ fn t94_a_header_sent_twice_is_refused() {
         ("content-type", "Content-Type"),
         ("stream-closed", "Stream-Closed"),
         ("stream-seq", "Stream-Seq"),
+        ("stream-expected-offset", "Stream-Expected-Offset"),
         ("producer-id", "Producer-Id"),
         ("producer-epoch", "Producer-Epoch"),
         ("producer-seq", "Producer-Seq"),

@@ -148,10 +148,13 @@ fn read_answers() {
         offset(0),
         offset(9),
         PageEnd::Tail,
+        Format::Content,
     );
     let facts = ReadFacts {
         end: ReadEnd::Page,
         content_type,
+        start: None,
+        format: Format::Content,
         next: offset(9),
         up_to_date: true,
         closed: false,
@@ -195,6 +198,8 @@ fn closure_shows_only_at_the_end() {
     let short = read(&ReadFacts {
         end: ReadEnd::Page,
         content_type: summary(false).content_type,
+        start: None,
+        format: Format::Content,
         next: offset(9),
         up_to_date: false,
         closed: true,

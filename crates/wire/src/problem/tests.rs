@@ -40,6 +40,12 @@ fn refusals_have_the_statuses_of_the_protocol() {
     is(&Refusal::ContentType, 409, "content-type-mismatch", &[]);
     is(&Refusal::SeqRegression, 409, "seq-regression", &[]);
     is(
+        &Refusal::ExpectedOffset { tail: AT },
+        409,
+        "expected-offset",
+        &[("stream-next-offset", TOKEN)],
+    );
+    is(
         &Refusal::StaleEpoch { current: 7 },
         403,
         "stale-epoch",

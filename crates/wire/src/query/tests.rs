@@ -30,7 +30,9 @@ fn resumed(query: &str, ids: &[&str]) -> Result<ReadQuery, BadRequest> {
 #[test]
 fn nothing_asked_is_a_read_from_the_start() {
     let want = ReadQuery {
-        offset: OffsetArg::Start,
+        place: Place::From(OffsetArg::Start),
+        limit: u64::MAX,
+        format: Format::Content,
         live: Live::CatchUp,
         cursor: None,
         timeout: None,
@@ -76,7 +78,11 @@ fn offsets() {
             Err(BadRequest::RepeatedParameter("offset")),
         ),
     ] {
-        assert_eq!(read(&query).map(|read| read.offset), want, "{query}");
+        assert_eq!(
+            read(&query).map(|read| read.place),
+            want.map(Place::From),
+            "{query}"
+        );
     }
 }
 
@@ -108,6 +114,64 @@ fn a_live_read_needs_an_offset() {
         assert_eq!(read(&query), Err(BadRequest::OffsetRequired), "{live}");
     }
     assert!(read("live=false").is_ok());
+}
+
+#[test]
+fn places_exclude_each_other_but_an_offset_beats_a_moment() {
+    let since = Place::Since(Timestamp(1_700_000_000_123));
+    for (query, want) in [
+        ("last=5", Ok(Place::Last(5))),
+        ("since=1700000000123", Ok(since)),
+        ("since=2023-11-14T22:13:20.123Z", Ok(since)),
+        ("since=2023-11-15T00:13:20.123%2B02:00", Ok(since)),
+        ("since=x", Err(BadRequest::Since)),
+        ("since=5&offset=now", Ok(Place::From(OffsetArg::Now))),
+        ("since=x&offset=now", Err(BadRequest::Since)),
+        ("before=now", Ok(Place::Before(OffsetArg::Now))),
+        ("before=x", Err(BadRequest::Before)),
+        ("before=now&offset=now", Err(BadRequest::TwoPlaces)),
+        ("before=now&last=1", Err(BadRequest::TwoPlaces)),
+        ("last=1&since=5", Err(BadRequest::TwoPlaces)),
+        ("before=now&live=long-poll", Err(BadRequest::BeforeLive)),
+        ("last=2&live=sse", Ok(Place::Last(2))),
+        ("since=5&live=long-poll", Ok(Place::Since(Timestamp(5)))),
+    ] {
+        assert_eq!(read(query).map(|read| read.place), want, "{query}");
+    }
+    let resumed = resumed("last=2&live=sse", &[TOKEN]).unwrap();
+    assert_eq!(
+        (resumed.place, resumed.reconnects),
+        (Place::From(at()), true)
+    );
+}
+
+#[test]
+fn limits_and_forms_are_for_pages() {
+    for (query, want) in [
+        ("", Ok((u64::MAX, Format::Content))),
+        ("limit=1&format=messages", Ok((1, Format::Messages))),
+        ("format=json", Ok((u64::MAX, Format::Content))),
+        (
+            "limit=99999999999999999999",
+            Ok((u64::MAX, Format::Content)),
+        ),
+        ("limit=0", Err(BadRequest::Count("limit"))),
+        ("last=0", Err(BadRequest::Count("last"))),
+        ("last=+1", Err(BadRequest::Count("last"))),
+        ("format=x", Err(BadRequest::Format)),
+        (
+            "offset=now&limit=1&live=long-poll",
+            Ok((1, Format::Content)),
+        ),
+        ("offset=now&limit=1&live=sse", Err(BadRequest::PagesOnly)),
+        (
+            "offset=now&format=messages&live=sse",
+            Err(BadRequest::PagesOnly),
+        ),
+    ] {
+        let said = read(query).map(|read| (read.limit, read.format));
+        assert_eq!(said, want, "{query}");
+    }
 }
 
 #[test]
@@ -157,14 +221,14 @@ fn times_have_units_or_are_seconds() {
 #[test]
 fn an_event_id_beats_the_offset_for_server_sent_events_only() {
     let sse = resumed("offset=-1&live=sse", &[TOKEN]).unwrap();
-    assert_eq!((sse.offset, sse.reconnects), (at(), true));
+    assert_eq!((sse.place, sse.reconnects), (Place::From(at()), true));
     let without_offset = resumed("live=sse", &[TOKEN]).unwrap();
-    assert_eq!(without_offset.offset, at());
+    assert_eq!(without_offset.place, Place::From(at()));
     for query in ["offset=-1&live=long-poll", "offset=-1", ""] {
         let read = resumed(query, &[TOKEN]).unwrap();
         assert_eq!(
-            (read.offset, read.reconnects),
-            (OffsetArg::Start, false),
+            (read.place, read.reconnects),
+            (Place::From(OffsetArg::Start), false),
             "{query}"
         );
     }
@@ -173,7 +237,10 @@ fn an_event_id_beats_the_offset_for_server_sent_events_only() {
 #[test]
 fn an_empty_event_id_is_none_and_a_malformed_one_is_refused() {
     let empty = resumed("offset=now&live=sse", &[""]).unwrap();
-    assert_eq!((empty.offset, empty.reconnects), (OffsetArg::Now, false));
+    assert_eq!(
+        (empty.place, empty.reconnects),
+        (Place::From(OffsetArg::Now), false)
+    );
     assert_eq!(resumed("live=sse", &[""]), Err(BadRequest::OffsetRequired));
     for id in ["0", "18446744073709551615", "x"] {
         let read = resumed("offset=-1&live=sse", &[id]);
@@ -230,7 +297,7 @@ proptest! {
     }
 
     #[test]
-    fn no_query_makes_it_panic(query in "(offset|live|cursor|timeout|timeout_ms|limit|after|[=&%+a-f0-9-]){0,20}") {
+    fn no_query_makes_it_panic(query in "(offset|live|cursor|timeout|timeout_ms|limit|after|last|since|before|format|[=&%+a-f0-9-]){0,20}") {
         let _ = read(&query);
         let _ = ListQuery::parse(Some(&query));
     }

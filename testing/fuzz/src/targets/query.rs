@@ -8,7 +8,11 @@ use millrace_wire::{ListQuery, ReadQuery, headers::LAST_EVENT_ID, query};
 
 use crate::input::Input;
 
-const KNOWN: [&str; 8] = [
+const KNOWN: [&str; 12] = [
+    "last",
+    "since",
+    "before",
+    "format",
     "live",
     "offset",
     "cursor",

@@ -283,6 +283,22 @@ fn a_stream_seq_that_did_not_grow() {
 }
 
 #[test]
+fn an_append_to_another_tail_than_it_expected() {
+    let at_start_of = |second: Offset| {
+        let second = Operation::Append(Append {
+            item: Some(item(2)),
+            expected: Some(second),
+            ..Append::default()
+        });
+        Told::new()
+            .appended(10, 20, 1, 1)
+            .then(30, 40, second, told(Verdict::Appended, at(1, 2)))
+    };
+    at_start_of(at(1, 1)).fine();
+    at_start_of(at(1, 0)).broken(3, "ExpectedOffset");
+}
+
+#[test]
 fn a_fork_that_is_not_what_its_source_was() {
     let history = |ids: &[u32]| {
         let source = Told::new().appended(10, 20, 1, 1).appended(30, 40, 2, 2);

@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 use millrace_core::{
-    Body, ContentType, CreateSpec, ForkAnchor, ForkRequest, Generation, Lifetime, Payload,
-    ProducerClaim, ProducerId, StreamName, StreamPos, stream::Outcome,
+    Body, ContentType, CreateSpec, ExpectedTail, ForkAnchor, ForkRequest, Generation, Lifetime,
+    Payload, ProducerClaim, ProducerId, StreamName, StreamPos, stream::Outcome,
 };
 use millrace_history::history::{Answer, Append, Item, Offset, Operation, Refusal, Verdict};
 use millrace_model::{Content, Model};
@@ -82,6 +82,7 @@ fn command(append: &Append) -> millrace_core::Append {
             epoch: claim.epoch,
             seq: claim.seq,
         }),
+        expected: append.expected.map(|at| ExpectedTail::At(offset(at))),
         close: append.close,
     }
 }
@@ -157,6 +158,9 @@ fn refused(refusal: &millrace_core::Refusal) -> Answer {
         R::Config { .. } => Refusal::Mismatch,
         R::Closed { tail } => return told(Verdict::Refused(Refusal::Closed), *tail, true),
         R::SeqRegression => Refusal::SeqRegression,
+        R::ExpectedOffset { tail } => {
+            return told(Verdict::Refused(Refusal::ExpectedOffset), *tail, false);
+        }
         R::SeqGap { expected, .. } => Refusal::SeqGap {
             expected: *expected,
         },

@@ -29,6 +29,8 @@ enum Fault {
     ReuseOffsets,
     /// It takes an append whose `Stream-Seq` did not grow.
     TakeLateSeq,
+    /// It takes an append that expected another tail.
+    TakeElsewhere,
 }
 
 /// What a run made: what clients were told, and how often the server broke its word.
@@ -121,7 +123,9 @@ impl Run {
         let close = self.chance.percent(6);
         let bare = close && self.chance.percent(50);
         self.items += 1;
+        let expected = (!self.tokens.is_empty() && self.chance.percent(15)).then(|| self.token());
         let append = Append {
+            expected,
             item: (!bare).then(|| Item::new(self.items)),
             seq: self.chance.percent(30).then(|| self.chance.between(0, 40)),
             producer: self.chance.percent(50).then(|| Claim {
@@ -206,9 +210,11 @@ impl Run {
                 let stale = self.before.clone().answer(name, operation);
                 (stale != *honest).then_some(stale)
             }
-            (Fault::Reopen | Fault::Repeat | Fault::TakeLateSeq, Operation::Append(append), _) => {
-                self.taken(name, append, honest)
-            }
+            (
+                Fault::Reopen | Fault::Repeat | Fault::TakeLateSeq | Fault::TakeElsewhere,
+                Operation::Append(append),
+                _,
+            ) => self.taken(name, append, honest),
             (Fault::ReuseOffsets, Operation::Read(None) | Operation::Head, _) => {
                 let tail = honest.tail.filter(|tail| tail.generation > 1)?;
                 let other = self
@@ -234,6 +240,7 @@ impl Run {
             (Fault::Reopen, Verdict::Refused(R::Closed))
                 | (Fault::Repeat, Verdict::Duplicate { .. })
                 | (Fault::TakeLateSeq, Verdict::Refused(R::SeqRegression))
+                | (Fault::TakeElsewhere, Verdict::Refused(R::ExpectedOffset))
         );
         let item = append.item.filter(|_| wrong)?;
         let tail = self.oracle.answer(name, &Operation::Head).tail?;
@@ -284,6 +291,7 @@ fn what_a_broken_server_answers_is_not_explained() {
         (Fault::Reopen, 100),
         (Fault::Repeat, 100),
         (Fault::TakeLateSeq, 100),
+        (Fault::TakeElsewhere, 100),
         (Fault::ReuseOffsets, 100),
     ] {
         let (broken, found) = found(fault, 0, 0);

@@ -7,14 +7,14 @@ mod system;
 use std::collections::BTreeMap;
 
 use millrace_core::{
-    ContentType, CreateSpec, ForkAnchor, ForkRequest, Offset, Refusal, StreamName, Timestamp,
-    slot::slot_of, stream::Outcome,
+    ContentType, CreateSpec, ExpectedTail, ForkAnchor, ForkRequest, Offset, Refusal, StreamName,
+    Timestamp, slot::slot_of, stream::Outcome,
 };
 use millrace_model::{Model, Tokens};
 use proptest::prelude::*;
 
 use crate::{
-    ops::{AnchorPlan, ForkPlan, NAMES, Name, Op, ProducerPlan, append_of, op},
+    ops::{AnchorPlan, ForkPlan, NAMES, Name, Op, ProducerPlan, TailPlan, append_of, op},
     system::System,
 };
 
@@ -88,7 +88,12 @@ impl Pair {
                     self.create(&again);
                 }
             }
-            Op::Append { name, producer, .. } => self.append(op, *name, producer.as_ref()),
+            Op::Append {
+                name,
+                producer,
+                expected,
+                ..
+            } => self.append(op, *name, producer.as_ref(), *expected),
             Op::Delete(name) => {
                 let name = self.taken(*name);
                 let model = self.model.delete(&name);
@@ -132,13 +137,22 @@ impl Pair {
         }
     }
 
-    fn append(&mut self, op: &Op, name: Name, producer: Option<&ProducerPlan>) {
+    fn append(
+        &mut self,
+        op: &Op,
+        name: Name,
+        producer: Option<&ProducerPlan>,
+        expected: Option<TailPlan>,
+    ) {
         let index = self.index(name, true);
         let name = self.names[index].clone();
         let own = self.type_of(&name);
         let claim = producer.map(|plan| plan.claim(self.accepted.get(&(index, plan.id)).copied()));
-        let append = append_of(op, own.as_ref(), claim);
+        let expected = expected.and_then(|plan| self.expected(plan, &name));
+        let mut append = append_of(op, own.as_ref(), claim);
+        append.expected = expected.map(|(model, _)| model);
         let model = self.model.append(&name, &append);
+        append.expected = expected.map(|(_, system)| system);
         let system = self.system.append(&name, &append);
         if let (
             Ok(Outcome::Appended {
@@ -199,6 +213,23 @@ impl Pair {
 
     fn type_of(&self, name: &StreamName) -> Option<ContentType> {
         Some(self.model.stream(name)?.content_type().clone())
+    }
+
+    /// Where an append expects the stream to end, for the model and for the system.
+    fn expected(&self, plan: TailPlan, name: &StreamName) -> Option<(ExpectedTail, ExpectedTail)> {
+        let at = |(model, system)| (ExpectedTail::At(model), ExpectedTail::At(system));
+        match plan {
+            TailPlan::Start => Some((ExpectedTail::Start, ExpectedTail::Start)),
+            TailPlan::Own => {
+                let tail = self.model.stream(name)?.tail();
+                let real = self.tokens.real(tail).expect("every position was paired");
+                Some(at((tail, real)))
+            }
+            TailPlan::Token(index) => {
+                let pair = self.token(index)?;
+                self.means_one_thing(name, pair).then(|| at(pair))
+            }
+        }
     }
 
     /// A fork's request, for the model and for the system.

@@ -33,6 +33,7 @@ pub(crate) enum Op {
         content_type: TypePlan,
         seq: Option<Arc<str>>,
         producer: Option<ProducerPlan>,
+        expected: Option<TailPlan>,
         close: bool,
     },
     /// One of the creations before, perhaps with one part changed.
@@ -49,6 +50,17 @@ pub(crate) enum Op {
     /// A fork of this name whose creation stops half way, then a restart.
     CrashInFork(Name),
     Restart,
+}
+
+/// What an append expects of the tail.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum TailPlan {
+    /// That the stream is empty.
+    Start,
+    /// The tail as it is.
+    Own,
+    /// One of the tokens that were ever seen.
+    Token(usize),
 }
 
 /// A producer's request, by what it last got accepted there.
@@ -228,6 +240,7 @@ pub(crate) fn append_of(
         content_type,
         seq: seq.clone(),
         producer,
+        expected: None,
         close: *close,
     }
 }
@@ -346,20 +359,38 @@ fn append() -> impl Strategy<Value = Op> {
     );
     let close = prop::bool::weighted(0.05);
     let producer = prop::option::weighted(0.5, producer());
-    (name(), body(), types, seq, producer, close, any::<bool>()).prop_map(
-        |(name, body, content_type, seq, producer, close, close_only)| Op::Append {
-            name,
-            body: if close && close_only {
-                BodyPlan::Empty
-            } else {
-                body
-            },
-            content_type,
-            seq: seq.map(Into::into),
-            producer,
-            close,
-        },
+    let expected = prop_oneof![
+        1 => Just(TailPlan::Start),
+        4 => Just(TailPlan::Own),
+        2 => any::<usize>().prop_map(TailPlan::Token),
+    ];
+    let expected = prop::option::weighted(0.2, expected);
+    let close_only = any::<bool>();
+    (
+        name(),
+        body(),
+        types,
+        seq,
+        producer,
+        expected,
+        close,
+        close_only,
     )
+        .prop_map(
+            |(name, body, content_type, seq, producer, expected, close, close_only)| Op::Append {
+                name,
+                body: if close && close_only {
+                    BodyPlan::Empty
+                } else {
+                    body
+                },
+                content_type,
+                seq: seq.map(Into::into),
+                producer,
+                expected,
+                close,
+            },
+        )
 }
 
 pub(crate) fn op() -> impl Strategy<Value = Op> {

@@ -4,9 +4,16 @@
 use super::*;
 
 /// What else is wrong with a request, from late checks to early ones.
-fn old_seq(mut command: Append) -> Append {
-    command.seq = Some("a".into());
+fn elsewhere(mut command: Append) -> Append {
+    command.expected = Some(ExpectedTail::At(at(1, 4)));
     command
+}
+
+fn old_seq(command: Append) -> Append {
+    Append {
+        seq: Some("a".into()),
+        ..elsewhere(command)
+    }
 }
 
 fn bad_json(mut command: Append) -> Append {
@@ -117,9 +124,14 @@ fn t66_precedence_of_an_append_row_by_row() {
             Refusal::Body(BodyFault::Syntax(3)),
         ),
         (
-            "Stream-Seq is checked last",
+            "Stream-Seq comes before the expected offset",
             by(claim("p", 3, 2))(old_seq(append(bytes("n")))),
             Refusal::SeqRegression,
+        ),
+        (
+            "the expected offset is checked last",
+            by(claim("p", 3, 2))(elsewhere(append(bytes("n")))),
+            Refusal::ExpectedOffset { tail: at(1, 5) },
         ),
     ];
     let bench = stream();
@@ -370,4 +382,54 @@ fn t66_a_request_that_failed_is_judged_afresh_when_it_comes_again() {
         matches!(good, Ok(Outcome::Appended { .. })),
         "the same tuple, mended"
     );
+}
+
+#[test]
+fn an_append_that_expects_the_tail_is_carried_out_there_and_nowhere_else() {
+    let expecting = |tail| Append {
+        expected: Some(tail),
+        ..append(bytes("n"))
+    };
+    let rows = [
+        ("the tail", ExpectedTail::At(at(1, 5)), true),
+        ("an earlier offset", ExpectedTail::At(at(1, 0)), false),
+        ("an offset past the tail", ExpectedTail::At(at(1, 6)), false),
+        (
+            "the tail of another incarnation",
+            ExpectedTail::At(at(2, 5)),
+            false,
+        ),
+        ("an empty stream", ExpectedTail::Start, false),
+    ];
+    for (fact, tail, accepted) in rows {
+        let mut bench = stream();
+        if accepted {
+            bench.append(&expecting(tail)).expect(fact);
+        } else {
+            let refusal = Refusal::ExpectedOffset { tail: at(1, 5) };
+            refused(fact, &bench, &expecting(tail), &refusal);
+        }
+    }
+    let mut empty = Bench::of(plain());
+    empty
+        .append(&expecting(ExpectedTail::Start))
+        .expect("is empty");
+}
+
+#[test]
+fn what_was_carried_out_before_is_found_before_the_tail_is_looked_at() {
+    let mut bench = stream();
+    let first = by(claim("p", 3, 2))(Append {
+        expected: Some(ExpectedTail::At(at(1, 5))),
+        ..append(bytes("n"))
+    });
+    bench.append(&first).expect("is appended");
+    let again = found("the same request again", &bench, &first);
+    assert!(matches!(again, Outcome::Duplicate { .. }), "{again:?}");
+    let closed = closed_by(None);
+    let again = found("closing again", &closed, &elsewhere(close()));
+    assert!(matches!(again, Outcome::AlreadyClosed(_)), "{again:?}");
+    let bench = stream();
+    let refusal = Refusal::ExpectedOffset { tail: at(1, 5) };
+    refused("a close", &bench, &elsewhere(close()), &refusal);
 }

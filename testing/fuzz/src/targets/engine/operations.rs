@@ -162,6 +162,7 @@ fn append(input: &mut Input<'_>, own: Option<&ContentType>) -> Append {
         seq: (choices / 16 == 1).then(|| format!("{:03}", input.u8()).into()),
         producer: (choices & 1 == 1).then(|| claim(input)),
         close,
+        ..Append::default()
     }
 }
 
