@@ -59,7 +59,7 @@ fn compare(settings: &Settings) -> Result<(), String> {
         match row.load {
             Load::Scale(streams) => scale::run(&tools, settings, row, streams, &mut results),
             Load::Plan(_) => {
-                for run in 0..row.runs(settings) {
+                for run in 0..settings.runs {
                     for who in order(row, settings, run) {
                         measure::run(&tools, settings, row, who, &mut results);
                     }

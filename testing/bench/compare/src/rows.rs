@@ -53,7 +53,7 @@ pub(crate) struct Row {
     pub(crate) who: &'static [Who],
     pub(crate) checks: &'static [Check],
     peer_args: &'static [&'static str],
-    /// It takes minutes, so it runs once, and not at all in a quick comparison.
+    /// It takes minutes, so it is not in a quick comparison.
     is_long: bool,
     /// Flushes come so often that the run spans at least ten.
     flushes: bool,
@@ -133,11 +133,6 @@ impl Row {
         }
         let interval = settings.seconds * 1000 * LONGER / FLUSHES;
         vec!["--flush-interval".to_owned(), format!("{interval}ms")]
-    }
-
-    /// How often it runs on each server.
-    pub(crate) fn runs(&self, settings: &Settings) -> u32 {
-        if self.is_long { 1 } else { settings.runs }
     }
 }
 
