@@ -42,6 +42,10 @@ pub enum Refusal {
     NewEpochNotAtZero,
     /// The stream knows as many producers as it may, and none has been idle long enough.
     TooManyProducers,
+    /// Another append of the same atomic batch was refused.
+    NotAlone,
+    /// The streams of an atomic batch have different hash tags.
+    HashTags,
     /// The body is no valid content.
     Body(BodyFault),
     /// PUT found a stream that was asked for differently; which part differs.

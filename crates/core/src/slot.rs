@@ -27,7 +27,10 @@ pub fn next_generation(slot: SlotId, above: Generation) -> Generation {
     Generation(round * slots + slot)
 }
 
-fn hash_tag(name: &str) -> &str {
+/// What of a name is hashed: the part inside its first non-empty `{…}`, else all of it. Streams for
+/// which it is equal have one log, whatever the number of shards or nodes: only for them can several
+/// appends be one.
+pub fn hash_tag(name: &str) -> &str {
     let Some(open) = name.find('{') else {
         return name;
     };

@@ -19,6 +19,7 @@ use millrace_store::{Catalog, Segments};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
+    batch,
     budget::{Budget, Permit},
     directory::Directory,
     fork,
@@ -176,6 +177,16 @@ impl Engine {
             append,
         };
         self.shared.command(shard, command, permit).await
+    }
+
+    /// Appends to many streams: those of one shard in one turn, in order. `atomic`: all or none, and
+    /// then of streams with equal hash tags. The answers are in the order of the appends.
+    pub async fn append_all(
+        &self,
+        appends: Vec<(StreamName, Append)>,
+        atomic: bool,
+    ) -> Vec<Result<Outcome, Refusal>> {
+        batch::append_all(&self.shared, appends, atomic).await
     }
 
     /// Deletes a stream.
@@ -359,7 +370,7 @@ impl Shared {
         answer.await.map_err(|_| Refusal::Unavailable)?
     }
 
-    fn send(&self, shard: ShardId, message: Message) -> Result<(), Refusal> {
+    pub(crate) fn send(&self, shard: ShardId, message: Message) -> Result<(), Refusal> {
         self.handle(shard)
             .inbox
             .try_send(message)

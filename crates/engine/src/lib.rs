@@ -8,6 +8,7 @@
 //! Not here: HTTP (`millrace-server`), the rules themselves (`millrace-core`), bytes at rest
 //! (`millrace-store`).
 
+mod batch;
 mod budget;
 mod changes;
 #[cfg(any(test, feature = "fuzzing"))]

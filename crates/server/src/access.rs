@@ -176,6 +176,15 @@ impl Caller {
         }
     }
 
+    /// That somebody known sends several requests in one, each of which is decided on its own before
+    /// it reaches a stream.
+    pub(crate) fn sends_several(&self) -> Result<Grant, Problem> {
+        match self {
+            Self::Unknown => Err(HttpFault::Unauthorized.into()),
+            Self::Master | Self::Principal(_) => Ok(Grant { until: None }),
+        }
+    }
+
     /// [`Self::may`], for one stream.
     pub(crate) fn may_on(&self, action: Action, name: &StreamName) -> Result<Grant, Problem> {
         self.may(action, Target::Stream(name))

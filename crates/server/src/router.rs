@@ -19,7 +19,7 @@ use hyper::body::Incoming;
 use millrace_core::StreamName;
 use millrace_wire::{
     HttpFault, Problem, ReadQuery,
-    cors::{self, READ_METHODS, STREAM_METHODS},
+    cors::{self, BATCH_METHODS, READ_METHODS, STREAM_METHODS},
     outcome, path,
 };
 use tracing::{Instrument as _, Span};
@@ -45,6 +45,7 @@ const METRICS: &str = "/metrics";
 enum Route {
     Stream(StreamName),
     Listing,
+    Batch,
     Health,
     Ready,
     Metrics,
@@ -57,6 +58,7 @@ impl Route {
             READY => Ok(Self::Ready),
             METRICS => Ok(Self::Metrics),
             path::LISTING => Ok(Self::Listing),
+            path::BATCH => Ok(Self::Batch),
             _ => match path::stream_name(path) {
                 Some(name) => Ok(Self::Stream(name?)),
                 None => Err(HttpFault::NoRoute.into()),
@@ -178,11 +180,10 @@ where
 {
     let path = head.uri.path();
     if head.method == Method::OPTIONS {
-        let is_stream = path.starts_with(path::STREAM_PREFIX);
-        let methods = if is_stream {
-            STREAM_METHODS
-        } else {
-            READ_METHODS
+        let methods = match path {
+            path::BATCH => BATCH_METHODS,
+            path if path.starts_with(path::STREAM_PREFIX) => STREAM_METHODS,
+            _ => READ_METHODS,
         };
         return Ok(handlers::options::options(methods));
     }
@@ -197,6 +198,13 @@ where
         Route::Listing => match head.method {
             Method::GET | Method::HEAD => Box::pin(handlers::list::list(app, &caller, head)).await,
             _ => Err(not_allowed(READ_METHODS)),
+        },
+        Route::Batch => match head.method {
+            Method::POST => {
+                watch.timed.set(Timed::Append);
+                Box::pin(handlers::batch::batch(app, &caller, head, body)).await
+            }
+            _ => Err(not_allowed(BATCH_METHODS)),
         },
         Route::Health => match head.method {
             Method::GET | Method::HEAD => Ok(handlers::status::health()),

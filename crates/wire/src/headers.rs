@@ -117,7 +117,9 @@ impl AppendHead {
             content_type: content_type(headers),
             seq: stream_seq(headers)?,
             producer: producer(headers)?,
-            expected: expected_tail(headers)?,
+            expected: single_text(headers, &STREAM_EXPECTED_OFFSET, "Stream-Expected-Offset")?
+                .map(expected_tail)
+                .transpose()?,
             close: closes(headers)?,
         })
     }
@@ -284,14 +286,12 @@ fn stream_seq(headers: &impl Fields) -> Result<Option<Arc<str>>, BadRequest> {
 
 /// Decision 13: the all-zero literal is a stream that nothing was appended to; `-1` and `now` name no
 /// tail that somebody saw.
-fn expected_tail(headers: &impl Fields) -> Result<Option<ExpectedTail>, BadRequest> {
-    let text = single_text(headers, &STREAM_EXPECTED_OFFSET, "Stream-Expected-Offset")?;
-    let read = |text| match (text, OffsetArg::parse(text)) {
+pub(crate) fn expected_tail(text: &str) -> Result<ExpectedTail, BadRequest> {
+    match (text, OffsetArg::parse(text)) {
         ("-1", _) | (_, None | Some(OffsetArg::Now)) => Err(BadRequest::ExpectedOffset),
         (_, Some(OffsetArg::Start)) => Ok(ExpectedTail::Start),
         (_, Some(OffsetArg::At(offset))) => Ok(ExpectedTail::At(offset)),
-    };
-    text.map(read).transpose()
+    }
 }
 
 fn producer(headers: &impl Fields) -> Result<Option<ProducerClaim>, BadRequest> {

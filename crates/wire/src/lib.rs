@@ -13,6 +13,7 @@
 //!
 //! Not here: what a request means for a stream (`millrace-core`), sockets (`millrace-server`).
 
+pub mod batch;
 pub mod body;
 pub mod cache;
 pub mod cors;

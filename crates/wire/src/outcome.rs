@@ -106,7 +106,7 @@ fn reply(outcome: &Outcome, brought_bytes: bool) -> Reply {
     }
 }
 
-fn status(outcome: &Outcome, brought_bytes: bool) -> StatusCode {
+pub(crate) fn status(outcome: &Outcome, brought_bytes: bool) -> StatusCode {
     match outcome {
         Outcome::Created(_) => StatusCode::CREATED,
         Outcome::Exists(_) => StatusCode::OK,
@@ -120,7 +120,7 @@ fn status(outcome: &Outcome, brought_bytes: bool) -> StatusCode {
 }
 
 /// What an outcome says of the stream's end and of a producer.
-fn appended_parts(outcome: &Outcome) -> Option<(&Summary, Option<(u64, u64)>)> {
+pub(crate) fn appended_parts(outcome: &Outcome) -> Option<(&Summary, Option<(u64, u64)>)> {
     match outcome {
         Outcome::Created(summary) | Outcome::Exists(summary) | Outcome::AlreadyClosed(summary) => {
             Some((summary, None))

@@ -12,6 +12,8 @@ use crate::refused::BadRequest;
 
 /// What a stream's path begins with.
 pub const STREAM_PREFIX: &str = "/v1/stream/";
+/// The path of appends to many streams.
+pub const BATCH: &str = "/v1/streams/_append";
 /// The path of the listing.
 pub const LISTING: &str = "/v1/streams";
 

@@ -90,6 +90,10 @@ codes! {
         "send 1 to 256 bytes, or leave `Stream-Seq` out";
     InvalidExpectedOffset 400 "invalid-expected-offset" "Invalid expected offset"
         "send the `Stream-Next-Offset` of the last answer";
+    HashTags 400 "hash-tags" "Streams of different hash tags"
+        "give all streams of an atomic batch the same part in braces, as in `{order-7}/lines` and `{order-7}/log`, or leave `atomic` out";
+    InvalidLine 400 "invalid-line" "Invalid line"
+        "send a JSON object with `stream`, and with `messages`, `text`, `base64` or `close`";
     EmptyBody 400 "empty-body" "Empty body"
         "send the bytes to append, or `Stream-Closed: true` to close the stream";
     InvalidJson 400 "invalid-json" "Invalid JSON"
@@ -150,6 +154,8 @@ codes! {
         "its forks can still be read; the name is free again when they are deleted";
     OffsetGone 410 "offset-gone" "Offset gone"
         "the stream was made anew or lost its tail; read again from `Stream-Earliest-Offset`";
+    BatchRefused 424 "batch-refused" "Another line was refused"
+        "nothing of an atomic batch was appended; see the lines with other errors";
     BodyTooLarge 413 "body-too-large" "Body too large"
         "split the body";
     Overloaded 429 "overloaded" "Overloaded"
@@ -280,6 +286,8 @@ impl From<&Refusal> for Problem {
                 .with(PRODUCER_RECEIVED_SEQ, *received),
             Refusal::NewEpochNotAtZero => of(Code::NewEpochNotAtZero),
             Refusal::TooManyProducers => of(Code::TooManyProducers).with(header::RETRY_AFTER, 60),
+            Refusal::NotAlone => of(Code::BatchRefused),
+            Refusal::HashTags => of(Code::HashTags),
             Refusal::Body(fault) => body_fault(*fault),
             Refusal::Config { differs } => Self::detailed(
                 Code::ConfigMismatch,
@@ -331,7 +339,7 @@ impl From<&BadRequest> for Problem {
         let code = match refused {
             B::Name(fault) => return name_fault(*fault),
             B::RepeatedHeader(_) | B::HeaderText(_) => Code::InvalidHeader,
-            B::ContentTypeMissing | B::ContentType => Code::InvalidContentType,
+            B::ContentTypeMissing | B::ContentType | B::LinesType => Code::InvalidContentType,
             B::Ttl | B::TtlTooLong | B::ExpiresAt | B::TtlAndExpiresAt => Code::InvalidLifetime,
             B::ForkWithoutSource(_)
             | B::ForkSourcePath
@@ -343,6 +351,7 @@ impl From<&BadRequest> for Problem {
                 Code::InvalidProducer
             }
             B::StreamSeq => Code::InvalidSeq,
+            B::Line(_) | B::TooManyLines => Code::InvalidLine,
             B::ExpectedOffset => Code::InvalidExpectedOffset,
             B::EmptyBody => Code::EmptyBody,
             B::Offset | B::Before | B::LastEventId => Code::InvalidOffset,
@@ -358,6 +367,7 @@ impl From<&BadRequest> for Problem {
             | B::Since
             | B::Format
             | B::PagesOnly
+            | B::Flag(_)
             | B::Limit => Code::InvalidQuery,
         };
         Self::detailed(code, refused.to_string())

@@ -288,6 +288,15 @@ impl ListQuery {
     }
 }
 
+/// Whether a parameter that can only be so or not is set; it is not when it is not there.
+pub(crate) fn flag(query: Option<&str>, name: &'static str) -> Result<bool, BadRequest> {
+    match Query::new(query, [name]).one(0)?.as_deref() {
+        None | Some("false" | "0") => Ok(false),
+        Some("true" | "1") => Ok(true),
+        Some(_) => Err(BadRequest::Flag(name)),
+    }
+}
+
 /// What a query string says of a few parameters.
 struct Query<'a, const N: usize> {
     keys: [&'static str; N],

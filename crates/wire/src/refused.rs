@@ -8,7 +8,7 @@ use millrace_core::{
     limits::{PRODUCER_ID_BYTES_MAX, PRODUCER_NUMBER_MAX, STREAM_SEQ_BYTES_MAX, TTL_SECONDS_MAX},
 };
 
-use crate::query::LIST_LIMIT_MAX;
+use crate::{batch::LINES_MAX, query::LIST_LIMIT_MAX};
 
 /// A request that breaks the rules of its form: always 400.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -95,6 +95,18 @@ pub enum BadRequest {
         "the header `Stream-Expected-Offset` is no tail; send the `Stream-Next-Offset` of the last answer, or `0000000000000000_0000000000000000` for a stream that is still empty"
     )]
     ExpectedOffset,
+    /// A batch is lines.
+    #[error("a batch needs the header `Content-Type: application/x-ndjson`")]
+    LinesType,
+    /// More lines than are taken at once.
+    #[error("a batch has at most {LINES_MAX} lines; send the rest in another")]
+    TooManyLines,
+    /// A line is no append.
+    #[error("the line is no append: {0}")]
+    Line(String),
+    /// Not yes or no.
+    #[error("the query parameter `{0}` must be `true` or `1`, or `false` or `0`")]
+    Flag(&'static str),
     /// An append of nothing.
     #[error(
         "the body is empty; send the bytes to append, or `Stream-Closed: true` to close the stream"
@@ -164,6 +176,12 @@ pub enum BadRequest {
     /// Not a number of names.
     #[error("the query parameter `limit` must be a whole number from 1 to {LIST_LIMIT_MAX}")]
     Limit,
+}
+
+impl BadRequest {
+    pub(crate) fn line(why: &str) -> Self {
+        Self::Line(why.to_owned())
+    }
 }
 
 /// What the server refuses for reasons of its own, before or beside the protocol.

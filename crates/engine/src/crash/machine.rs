@@ -76,6 +76,25 @@ impl Machine {
 
     /// Carries commands for one shard out in one turn, and what follows from them.
     pub(super) fn turn(&mut self, commands: Vec<Command>) -> Vec<Result<Outcome, Refusal>> {
+        self.turn_of(commands, |entries| entries)
+    }
+
+    /// Carries appends for one shard out in one turn, all or none.
+    pub(super) fn atomic_turn(&mut self, commands: Vec<Command>) -> Vec<Result<Outcome, Refusal>> {
+        self.turn_of(commands, |entries| {
+            vec![Entry {
+                command: Command::Atomic(entries),
+                reply: Reply::Nobody,
+                permit: None,
+            }]
+        })
+    }
+
+    fn turn_of(
+        &mut self,
+        commands: Vec<Command>,
+        packed: impl FnOnce(Vec<Entry>) -> Vec<Entry>,
+    ) -> Vec<Result<Outcome, Refusal>> {
         let Some(shard) = commands.first().map(|command| self.owner(command)) else {
             return Vec::new();
         };
@@ -91,7 +110,7 @@ impl Machine {
             });
             answers.push(answer);
         }
-        self.run(shard, entries);
+        self.run(shard, packed(entries));
         answers
             .into_iter()
             .map(|mut answer| answer.try_recv().unwrap_or(Err(Refusal::Unavailable)))

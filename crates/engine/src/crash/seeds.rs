@@ -177,7 +177,18 @@ impl Run {
                 break;
             }
         }
-        let answers = machine.turn(commands);
+        let are_appends = changes
+            .iter()
+            .all(|change| matches!(change, Change::Append { .. }));
+        let is_atomic = are_appends && self.rng.below(2) == 0;
+        if is_atomic && !changes.is_empty() && self.rng.below(3) == 0 {
+            return self.refused_batch(machine, commands, &changes);
+        }
+        let answers = if is_atomic {
+            machine.atomic_turn(commands)
+        } else {
+            machine.turn(commands)
+        };
         let all = answers.iter().all(Result::is_ok);
         assert!(
             all || self.disk.is_down(),
@@ -194,6 +205,32 @@ impl Run {
             );
             self.nothing_shows(machine, &before);
             self.worlds = vec![before, after];
+        }
+    }
+
+    /// An atomic batch with one append that cannot be: nothing of it happens, with or without power.
+    fn refused_batch(
+        &mut self,
+        machine: &mut Machine,
+        mut commands: Vec<Command>,
+        changes: &[Change],
+    ) {
+        let place = self.rng.below(commands.len() as u64 + 1);
+        let place = usize::try_from(place).expect("small");
+        let mut spoiled = machine::append(&named(changes[0].name()), b"never", None, false);
+        if let Command::Append { append, .. } = &mut spoiled {
+            append.content_type = millrace_core::ContentType::new("application/json");
+        }
+        commands.insert(place, spoiled);
+        let answers = machine.atomic_turn(commands);
+        assert!(
+            answers.iter().all(Result::is_err),
+            "seed {}: {answers:?} in a batch that is refused",
+            self.seed
+        );
+        if !self.disk.is_down() {
+            assert_ne!(answers[place], Err(Refusal::NotAlone), "it is the one");
+            self.look(machine);
         }
     }
 

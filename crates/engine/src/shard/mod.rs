@@ -8,6 +8,7 @@
 //!
 //! INVARIANT: state changes only in `publish.rs`, only from events that are durable.
 
+mod atomic;
 pub(crate) mod core;
 mod flush;
 mod mutants;
@@ -43,6 +44,8 @@ pub(crate) const INBOX_MAX: usize = 16 * 1024;
 pub(crate) enum Message {
     /// To be judged.
     Command(Entry),
+    /// To be judged one after the other, in one turn.
+    Commands(Vec<Entry>),
     /// From another shard.
     Peer(Peer),
     /// Bring a stream into memory.
@@ -93,6 +96,8 @@ pub(crate) enum Command {
     },
     /// POST.
     Append { name: StreamName, append: Append },
+    /// Several appends, all or none. Each has its own answer; the entry has nobody else to tell.
+    Atomic(Vec<Entry>),
     /// DELETE.
     Delete { name: StreamName },
     /// End a stream whose life is over.
@@ -121,6 +126,7 @@ impl Command {
             | Self::AddFork { .. }
             | Self::Touch { .. } => false,
             Self::Append { append, .. } => append.is_close_only(),
+            Self::Atomic(entries) => entries.iter().all(|entry| entry.command.is_urgent()),
             Self::Delete { .. } | Self::Expire { .. } | Self::DropFork { .. } => true,
             #[cfg(test)]
             Self::Panic => false,
@@ -134,6 +140,10 @@ impl Command {
         let body = match self {
             Self::Create(create) | Self::CreateFork { create, .. } => &create.body,
             Self::Append { append, .. } => &append.body,
+            Self::Atomic(entries) => {
+                let each = entries.iter().map(|entry| entry.command.payload_bytes());
+                return each.sum();
+            }
             _ => return 0,
         };
         match body {
@@ -154,6 +164,10 @@ impl Command {
                 (Some(&create.body), 8 * 1024 + 40 * lineage as u64)
             }
             Self::Append { append, .. } => (Some(&append.body), 2 * 1024),
+            Self::Atomic(entries) => {
+                let each = entries.iter().map(|entry| entry.command.log_bytes_max());
+                return each.sum();
+            }
             _ => (None, 256),
         };
         let messages = match body {

@@ -21,6 +21,17 @@ pub(super) struct Overlay {
     pub(super) producers: BTreeMap<(StreamId, ProducerId), Option<ProducerState>>,
     /// What to log, in order.
     pub(super) events: Vec<Event>,
+    /// What to put back, latest last, if what is decided now comes to nothing.
+    undo: Option<Undo>,
+}
+
+/// How the overlay was.
+#[derive(Debug, Default)]
+struct Undo {
+    events: usize,
+    streams: Vec<(StreamId, Option<Option<StreamState>>)>,
+    names: Vec<(StreamName, Option<Option<StreamId>>)>,
+    producers: Vec<((StreamId, ProducerId), Option<Option<ProducerState>>)>,
 }
 
 impl Overlay {
@@ -30,6 +41,62 @@ impl Overlay {
             names: HashMap::with_hasher(FixedState::default()),
             producers: BTreeMap::new(),
             events: Vec::new(),
+            undo: None,
+        }
+    }
+
+    /// From here on it remembers how it was.
+    pub(super) fn begin_attempt(&mut self) {
+        self.undo = Some(Undo {
+            events: self.events.len(),
+            ..Undo::default()
+        });
+    }
+
+    /// What was decided since the attempt began stands.
+    pub(super) fn keep_attempt(&mut self) {
+        self.undo = None;
+    }
+
+    /// It is as it was when the attempt began.
+    pub(super) fn drop_attempt(&mut self) {
+        let Some(undo) = self.undo.take() else {
+            return;
+        };
+        self.events.truncate(undo.events);
+        for (stream, was) in undo.streams.into_iter().rev() {
+            match was {
+                Some(was) => self.streams.insert(stream, was),
+                None => self.streams.remove(&stream),
+            };
+        }
+        for (name, was) in undo.names.into_iter().rev() {
+            match was {
+                Some(was) => self.names.insert(name, was),
+                None => self.names.remove(&name),
+            };
+        }
+        for (producer, was) in undo.producers.into_iter().rev() {
+            match was {
+                Some(was) => self.producers.insert(producer, was),
+                None => self.producers.remove(&producer),
+            };
+        }
+    }
+
+    fn set_name(&mut self, name: StreamName, stream: Option<StreamId>) {
+        let kept = self.undo.is_some().then(|| name.clone());
+        let was = self.names.insert(name, stream);
+        if let (Some(undo), Some(name)) = (&mut self.undo, kept) {
+            undo.names.push((name, was));
+        }
+    }
+
+    fn set_producer(&mut self, producer: (StreamId, ProducerId), state: Option<ProducerState>) {
+        let kept = self.undo.is_some().then(|| producer.clone());
+        let was = self.producers.insert(producer, state);
+        if let (Some(undo), Some(producer)) = (&mut self.undo, kept) {
+            undo.producers.push((producer, was));
         }
     }
 
@@ -51,15 +118,18 @@ impl Overlay {
         if let Some(name) = name {
             match &event {
                 Event::Created(_) => {
-                    self.names.insert(name, Some(stream));
+                    self.set_name(name, Some(stream));
                 }
                 _ if !is_there => {
-                    self.names.insert(name, None);
+                    self.set_name(name, None);
                 }
                 _ => {}
             }
         }
-        self.streams.insert(stream, after);
+        let was = self.streams.insert(stream, after);
+        if let Some(undo) = &mut self.undo {
+            undo.streams.push((stream, was));
+        }
         self.events.push(event);
         is_there
     }
@@ -71,11 +141,10 @@ impl Overlay {
                 seq: claim.seq,
                 used_at: appended.at,
             };
-            self.producers
-                .insert((stream, claim.id.clone()), Some(state));
+            self.set_producer((stream, claim.id.clone()), Some(state));
         }
         if let Some(forgotten) = &appended.forgets {
-            self.producers.insert((stream, forgotten.clone()), None);
+            self.set_producer((stream, forgotten.clone()), None);
         }
     }
 }

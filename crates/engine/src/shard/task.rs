@@ -198,6 +198,12 @@ impl Shard {
                     bytes += entry.command.payload_bytes();
                     entries.push(entry);
                 }
+                Message::Commands(commands) => {
+                    let each = commands.iter().map(|entry| entry.command.payload_bytes());
+                    bytes += each.sum::<u64>();
+                    taken += commands.len().saturating_sub(1);
+                    entries.extend(commands);
+                }
                 Message::Peer(peer) => entries.extend(self.core.entry_of(peer)),
                 other => stop = self.serve(other),
             }
@@ -233,7 +239,7 @@ impl Shard {
                 None
             }
             Message::Stop(done) => Some(done),
-            Message::Command(_) | Message::Peer(_) => None,
+            Message::Command(_) | Message::Commands(_) | Message::Peer(_) => None,
         }
     }
 

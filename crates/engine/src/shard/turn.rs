@@ -45,7 +45,7 @@ pub(crate) struct Turn {
     pub(super) replies: Vec<(Reply, Result<Outcome, Refusal>)>,
     pub(super) outgoing: Vec<Outgoing>,
     /// Memory of the bodies, held until the replies are sent.
-    permits: Vec<Permit>,
+    pub(super) permits: Vec<Permit>,
 }
 
 /// What a turn leaves to its driver, once its replies are sent.
@@ -249,7 +249,12 @@ impl ShardCore {
 
     /// Puts a decision's events on the overlay. `before` is the state that the first of them follows
     /// from, where it is at hand.
-    fn take_up(&mut self, events: Vec<Event>, mut before: Option<StreamState>, turn: &mut Turn) {
+    pub(super) fn take_up(
+        &mut self,
+        events: Vec<Event>,
+        mut before: Option<StreamState>,
+        turn: &mut Turn,
+    ) {
         for event in events {
             let stream = event.stream();
             let before = match before.take() {
@@ -280,6 +285,13 @@ impl ShardCore {
             Command::Append { name, append } => {
                 let seen = self.named(&name, overlay)?;
                 return self.judge_append(seen, &append, now, overlay);
+            }
+            Command::Atomic(entries) => {
+                self.judge_atomic(entries, now, turn);
+                return Ok(Judged::now(Decision {
+                    events: Vec::new(),
+                    reply: Ok(Outcome::Done),
+                }));
             }
             Command::Create(create) => return self.judge_create(create, now, overlay),
             Command::CreateFork {
@@ -385,7 +397,7 @@ impl ShardCore {
         Ok(Judged::now(decision))
     }
 
-    fn judge_append(
+    pub(super) fn judge_append(
         &mut self,
         seen: Option<Seen>,
         append: &Append,
@@ -419,7 +431,11 @@ impl ShardCore {
     }
 
     /// The stream with this name as the turn sees it.
-    fn named(&mut self, name: &StreamName, overlay: &Overlay) -> Result<Option<Seen>, StoreError> {
+    pub(super) fn named(
+        &mut self,
+        name: &StreamName,
+        overlay: &Overlay,
+    ) -> Result<Option<Seen>, StoreError> {
         match overlay.names.get(name) {
             Some(None) => Ok(None),
             Some(Some(stream)) => Ok(self.seen(*stream, overlay)),
@@ -530,7 +546,7 @@ impl ShardCore {
 }
 
 /// What judging one command came to.
-enum Judged {
+pub(super) enum Judged {
     /// A decision.
     Now {
         decision: Decision,
@@ -562,7 +578,7 @@ impl Judged {
 }
 
 /// A stream as the turn sees it.
-struct Seen {
+pub(super) struct Seen {
     state: StreamState,
     /// What readers have of it; nothing yet when it was made in this turn.
     live: Option<Arc<Live>>,

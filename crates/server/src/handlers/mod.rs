@@ -4,6 +4,7 @@
 //! `millrace-wire`.
 
 pub(crate) mod append;
+pub(crate) mod batch;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod head;

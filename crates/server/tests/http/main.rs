@@ -12,6 +12,7 @@
     reason = "tests, with helpers that are no tests themselves"
 )]
 
+mod batch;
 mod bodies;
 mod connections;
 mod extensions;

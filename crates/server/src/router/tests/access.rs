@@ -2,7 +2,8 @@
 
 use std::{sync::Mutex, time::Duration};
 
-use millrace_core::Timestamp;
+use millrace_core::{Body::Empty as Nothing, CreateSpec, Timestamp};
+use millrace_engine::NewStream;
 use millrace_env::Clock as _;
 
 use super::*;
@@ -240,6 +241,56 @@ async fn one_denied_action_of_two_denies_the_request() {
             assert_eq!(listed.len(), 1, "{denied:?}");
             assert!(!listed[0].closed, "{denied:?}");
             assert_eq!(listed[0].tail.position.get(), 0, "{denied:?}");
+        })
+        .await;
+    }
+}
+
+/// A batch asks for each of its lines, and whoever may do nothing is told so line by line.
+#[tokio::test]
+async fn a_batch_is_decided_line_by_line() {
+    let lines = r#"{"stream":"a","text":"x"}
+{"stream":"b","close":true}"#;
+    for (denied, asks, statuses) in [
+        (vec![], ["Append a", "Close b"], [204, 204]),
+        (vec![Action::Close], ["Append a", "Close b"], [204, 403]),
+        (Action::ALL.to_vec(), ["Append a", "Close b"], [403, 403]),
+    ] {
+        let recorder = Recorder {
+            denied: denied.clone(),
+            ..Recorder::default()
+        };
+        with_engine_and(recorder.access(), async |app| {
+            let lines_type = &[("content-type", "application/x-ndjson")][..];
+            let ask = async |method, path, headers, body, token| {
+                let case = Case {
+                    method,
+                    path,
+                    headers,
+                    body,
+                    asks: &[],
+                    status: 0,
+                };
+                answer(&app, asking(&case, token)).await
+            };
+            let somebody = Some("somebody");
+            for name in ["a", "b"] {
+                let name = StreamName::new(name).unwrap();
+                let new = NewStream::new(name, CreateSpec::default(), Nothing);
+                app.opened().unwrap().create(new).await.unwrap();
+            }
+            let path = "/v1/streams/_append";
+            let told = text(ask("POST", path, lines_type, lines, somebody).await).await;
+            let said: Vec<_> = told.lines().collect();
+            for (line, status) in said.iter().zip(statuses) {
+                assert!(line.contains(&format!("\"status\":{status}")), "{line}");
+            }
+            assert_eq!(
+                (said.len(), recorder.take()),
+                (2, asks.map(str::to_owned).to_vec())
+            );
+            let locked = ask("POST", path, lines_type, lines, None).await;
+            assert_eq!(locked.status(), 401);
         })
         .await;
     }
