@@ -53,6 +53,9 @@ pub struct Line {
     append: Append,
 }
 
+/// A line that is not carried out: the stream it names, where it can be told, and why not.
+pub type Unread = (Option<String>, Problem);
+
 /// What a line brings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
@@ -105,7 +108,7 @@ impl BatchHead {
 }
 
 /// The lines of a request, each read or refused; empty ones are passed over.
-pub fn lines(body: &[u8]) -> Result<Vec<Result<Line, (Option<String>, Problem)>>, BadRequest> {
+pub fn lines(body: &[u8]) -> Result<Vec<Result<Line, Unread>>, BadRequest> {
     let is_empty = |line: &&[u8]| line.iter().all(u8::is_ascii_whitespace);
     let mut lines = body
         .split(|byte| *byte == b'\n')
@@ -118,7 +121,7 @@ pub fn lines(body: &[u8]) -> Result<Vec<Result<Line, (Option<String>, Problem)>>
     }
 }
 
-fn line(text: &[u8]) -> Result<Line, (Option<String>, Problem)> {
+fn line(text: &[u8]) -> Result<Line, Unread> {
     let given: Given<'_> = serde_json::from_slice(text)
         .map_err(|error| (None, BadRequest::Line(error.to_string()).into()))?;
     let stream = given.stream.clone().into_owned();
@@ -158,7 +161,7 @@ impl Line {
         }
         let append = Append {
             seq: given.seq.map(seq).transpose()?,
-            producer: given.producer.map(producer).transpose()?,
+            producer: given.producer.as_ref().map(producer).transpose()?,
             expected: given
                 .expected_offset
                 .as_deref()
@@ -205,7 +208,7 @@ fn seq(text: String) -> Result<std::sync::Arc<str>, BadRequest> {
     fits.then(|| text.into()).ok_or(BadRequest::StreamSeq)
 }
 
-fn producer(given: GivenProducer) -> Result<ProducerClaim, BadRequest> {
+fn producer(given: &GivenProducer) -> Result<ProducerClaim, BadRequest> {
     let number = |number: u64, name| {
         let fits = number <= PRODUCER_NUMBER_MAX;
         fits.then_some(number)

@@ -29,9 +29,24 @@ pub(super) struct Overlay {
 #[derive(Debug, Default)]
 struct Undo {
     events: usize,
-    streams: Vec<(StreamId, Option<Option<StreamState>>)>,
-    names: Vec<(StreamName, Option<Option<StreamId>>)>,
-    producers: Vec<((StreamId, ProducerId), Option<Option<ProducerState>>)>,
+    streams: Vec<(StreamId, Was<Option<StreamState>>)>,
+    names: Vec<(StreamName, Was<Option<StreamId>>)>,
+    producers: Vec<(ProducerKey, Was<Option<ProducerState>>)>,
+}
+
+type ProducerKey = (StreamId, ProducerId);
+
+/// What the overlay said of something.
+#[derive(Debug)]
+enum Was<T> {
+    Nothing,
+    Said(T),
+}
+
+impl<T> From<Option<T>> for Was<T> {
+    fn from(was: Option<T>) -> Self {
+        was.map_or(Self::Nothing, Self::Said)
+    }
 }
 
 impl Overlay {
@@ -66,20 +81,20 @@ impl Overlay {
         self.events.truncate(undo.events);
         for (stream, was) in undo.streams.into_iter().rev() {
             match was {
-                Some(was) => self.streams.insert(stream, was),
-                None => self.streams.remove(&stream),
+                Was::Said(was) => self.streams.insert(stream, was),
+                Was::Nothing => self.streams.remove(&stream),
             };
         }
         for (name, was) in undo.names.into_iter().rev() {
             match was {
-                Some(was) => self.names.insert(name, was),
-                None => self.names.remove(&name),
+                Was::Said(was) => self.names.insert(name, was),
+                Was::Nothing => self.names.remove(&name),
             };
         }
         for (producer, was) in undo.producers.into_iter().rev() {
             match was {
-                Some(was) => self.producers.insert(producer, was),
-                None => self.producers.remove(&producer),
+                Was::Said(was) => self.producers.insert(producer, was),
+                Was::Nothing => self.producers.remove(&producer),
             };
         }
     }
@@ -88,15 +103,15 @@ impl Overlay {
         let kept = self.undo.is_some().then(|| name.clone());
         let was = self.names.insert(name, stream);
         if let (Some(undo), Some(name)) = (&mut self.undo, kept) {
-            undo.names.push((name, was));
+            undo.names.push((name, was.into()));
         }
     }
 
-    fn set_producer(&mut self, producer: (StreamId, ProducerId), state: Option<ProducerState>) {
+    fn set_producer(&mut self, producer: ProducerKey, state: Option<ProducerState>) {
         let kept = self.undo.is_some().then(|| producer.clone());
         let was = self.producers.insert(producer, state);
         if let (Some(undo), Some(producer)) = (&mut self.undo, kept) {
-            undo.producers.push((producer, was));
+            undo.producers.push((producer, was.into()));
         }
     }
 
@@ -128,7 +143,7 @@ impl Overlay {
         }
         let was = self.streams.insert(stream, after);
         if let Some(undo) = &mut self.undo {
-            undo.streams.push((stream, was));
+            undo.streams.push((stream, was.into()));
         }
         self.events.push(event);
         is_there

@@ -11,7 +11,7 @@ use millrace_core::{Append, Body as Framed, ContentType, Refusal, StreamName};
 use millrace_engine::Engine;
 use millrace_wire::{
     Problem,
-    batch::{self, BatchHead, Content, Line},
+    batch::{self, BatchHead, Content, Line, Unread},
 };
 
 use super::append::permitted;
@@ -96,7 +96,7 @@ async fn admit(
     caller: &Caller,
     types: &mut Types<'_>,
     line: Line,
-) -> Result<(StreamName, Append), (Option<String>, Problem)> {
+) -> Result<(StreamName, Append), Unread> {
     let stream = line.name.as_str().to_owned();
     let is_empty = line.content == Content::Nothing;
     let done = async {
