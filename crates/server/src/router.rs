@@ -19,7 +19,7 @@ use hyper::body::Incoming;
 use millrace_core::StreamName;
 use millrace_wire::{
     HttpFault, Problem, ReadQuery,
-    cors::{self, BATCH_METHODS, READ_METHODS, STREAM_METHODS},
+    cors::{self, BATCH_METHODS, LIVE_METHODS, READ_METHODS, STREAM_METHODS},
     outcome, path,
 };
 use tracing::{Instrument as _, Span};
@@ -46,6 +46,7 @@ enum Route {
     Stream(StreamName),
     Listing,
     Batch,
+    Live,
     Health,
     Ready,
     Metrics,
@@ -59,6 +60,7 @@ impl Route {
             METRICS => Ok(Self::Metrics),
             path::LISTING => Ok(Self::Listing),
             path::BATCH => Ok(Self::Batch),
+            path::LIVE => Ok(Self::Live),
             _ => match path::stream_name(path) {
                 Some(name) => Ok(Self::Stream(name?)),
                 None => Err(HttpFault::NoRoute.into()),
@@ -182,6 +184,7 @@ where
     if head.method == Method::OPTIONS {
         let methods = match path {
             path::BATCH => BATCH_METHODS,
+            path::LIVE => LIVE_METHODS,
             path if path.starts_with(path::STREAM_PREFIX) => STREAM_METHODS,
             _ => READ_METHODS,
         };
@@ -198,6 +201,12 @@ where
         Route::Listing => match head.method {
             Method::GET | Method::HEAD => Box::pin(handlers::list::list(app, &caller, head)).await,
             _ => Err(not_allowed(READ_METHODS)),
+        },
+        Route::Live => match head.method {
+            Method::GET | Method::POST => {
+                Box::pin(handlers::live::live(app, watch, &caller, head, body)).await
+            }
+            _ => Err(not_allowed(LIVE_METHODS)),
         },
         Route::Batch => match head.method {
             Method::POST => {

@@ -6,6 +6,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// The methods of a stream's path, for `Allow` and preflights.
 pub const STREAM_METHODS: &str = "GET, HEAD, PUT, POST, DELETE, OPTIONS";
+/// The methods of the path of live reads of many streams.
+pub const LIVE_METHODS: &str = "GET, POST, OPTIONS";
 /// The methods of the path of appends to many streams.
 pub const BATCH_METHODS: &str = "POST, OPTIONS";
 /// The methods of a path that can only be read.

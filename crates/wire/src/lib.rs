@@ -23,6 +23,7 @@ pub mod headers;
 pub mod json;
 pub mod lines;
 pub mod listing;
+pub mod live;
 pub mod offset;
 pub mod outcome;
 pub mod page;

@@ -74,7 +74,7 @@ impl Lines {
 }
 
 /// A JSON value on one line: line breaks can stand only between its parts, where a space says the same.
-fn one_line(value: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn one_line(value: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(value);
     for byte in &mut out[start..] {

@@ -14,6 +14,8 @@ use crate::refused::BadRequest;
 pub const STREAM_PREFIX: &str = "/v1/stream/";
 /// The path of appends to many streams.
 pub const BATCH: &str = "/v1/streams/_append";
+/// The path of live reads of many streams.
+pub const LIVE: &str = "/v1/streams/_live";
 /// The path of the listing.
 pub const LISTING: &str = "/v1/streams";
 

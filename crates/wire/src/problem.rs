@@ -354,7 +354,7 @@ impl From<&BadRequest> for Problem {
             B::Line(_) | B::TooManyLines => Code::InvalidLine,
             B::ExpectedOffset => Code::InvalidExpectedOffset,
             B::EmptyBody => Code::EmptyBody,
-            B::Offset | B::Before | B::LastEventId => Code::InvalidOffset,
+            B::Offset | B::Before | B::LastEventId | B::FollowEventId => Code::InvalidOffset,
             B::OffsetRequired => Code::OffsetRequired,
             B::RepeatedParameter(_)
             | B::ParameterEncoding(_)
@@ -368,6 +368,11 @@ impl From<&BadRequest> for Problem {
             | B::Format
             | B::PagesOnly
             | B::Flag(_)
+            | B::Follow
+            | B::FollowNothing
+            | B::FollowTooMany(..)
+            | B::FollowTwice(_)
+            | B::FollowBody(_)
             | B::Limit => Code::InvalidQuery,
         };
         Self::detailed(code, refused.to_string())

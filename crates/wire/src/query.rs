@@ -297,6 +297,25 @@ pub(crate) fn flag(query: Option<&str>, name: &'static str) -> Result<bool, BadR
     }
 }
 
+/// Every value of a parameter that may come more than once, decoded.
+pub(crate) fn every<'a>(
+    query: Option<&'a str>,
+    name: &'static str,
+) -> Result<Vec<Cow<'a, str>>, BadRequest> {
+    let mut values = Vec::new();
+    let mut rest = query;
+    while let Some(text) = rest {
+        let (pair, after) = cut(text, b'&');
+        rest = after;
+        let (key, value) = cut(pair, b'=');
+        if form_decoded(key).is_some_and(|key| key == name) {
+            let value = form_decoded(value.unwrap_or_default());
+            values.push(value.ok_or(BadRequest::ParameterEncoding(name))?);
+        }
+    }
+    Ok(values)
+}
+
 /// What a query string says of a few parameters.
 struct Query<'a, const N: usize> {
     keys: [&'static str; N],

@@ -95,6 +95,30 @@ pub enum BadRequest {
         "the header `Stream-Expected-Offset` is no tail; send the `Stream-Next-Offset` of the last answer, or `0000000000000000_0000000000000000` for a stream that is still empty"
     )]
     ExpectedOffset,
+    /// A stream to follow, without its offset.
+    #[error(
+        "the query parameter `follow` must be a name and an offset, as in `follow=chat/7,-1`; a comma before the offset"
+    )]
+    Follow,
+    /// Nothing to follow.
+    #[error(
+        "name at least one stream to follow: `follow=<name>,<offset>`, or in a POST `{{\"follow\": [{{\"stream\", \"offset\"}}]}}`"
+    )]
+    FollowNothing,
+    /// More streams than one connection follows.
+    #[error("a connection follows at most {0} streams this way; use {1}")]
+    FollowTooMany(usize, &'static str),
+    /// A stream to follow twice.
+    #[error("the stream `{0}` is followed already; name it once")]
+    FollowTwice(String),
+    /// The body of a POST is no list of streams.
+    #[error("the body is no list of streams to follow: {0}")]
+    FollowBody(String),
+    /// The event id is of another request.
+    #[error(
+        "the header `Last-Event-ID` is of other streams; send the `id` of an event of the same request"
+    )]
+    FollowEventId,
     /// A batch is lines.
     #[error("a batch needs the header `Content-Type: application/x-ndjson`")]
     LinesType,

@@ -1,4 +1,4 @@
-//! Server-sent events: what a follower is sent, and when (PROTOCOL 5.8, decision 34).
+//! Server-sent events of one stream: what a follower is sent, and when (PROTOCOL 5.8, decision 34).
 //!
 //! INVARIANT: each data event is followed by its control event before anything else, and a control
 //! event names no offset past the bytes that were sent before it (T47).
@@ -21,7 +21,8 @@ use millrace_wire::sse::{self, Control};
 
 use super::{
     Broken,
-    pulled::{Pulled, Source},
+    followed::{EventBody, Events},
+    pulled::Source,
 };
 use crate::{access::Grant, app::App, metrics::Following};
 
@@ -36,11 +37,8 @@ const CONTROL_BYTES: usize = 160;
 /// whole events, told apart by their cursor.
 const DATA_ALONE: u64 = 0;
 
-/// A stream of events.
-pub(crate) type EventBody = Pulled<Events>;
-
 /// Where a follower is.
-pub(crate) struct Events {
+pub(crate) struct StreamEvents {
     app: Arc<App>,
     following: Following,
     reader: Reader,
@@ -80,7 +78,7 @@ enum Event {
     },
 }
 
-impl Events {
+impl StreamEvents {
     /// Events from where `reader` is, for about a minute, and no longer than `grant` lasts.
     pub(crate) fn body(
         app: Arc<App>,
@@ -110,7 +108,7 @@ impl Events {
             alarm: None,
             until,
         };
-        Pulled::new(events, None)
+        Events::One(events).body()
     }
 
     /// What is there now; `None` when that was all said before.
@@ -314,7 +312,7 @@ impl Events {
     }
 }
 
-impl Source for Events {
+impl Source for StreamEvents {
     // An event stream that ends early ends in order: its last control event says where to go on.
     async fn next(&mut self) -> Option<Result<Bytes, Broken>> {
         let piece = self.next_piece().await;
@@ -333,7 +331,8 @@ fn key((from, next): (Offset, Offset), form: u64) -> FrameKey {
     }
 }
 
-fn joined(held: &Bytes, read: Bytes) -> Bytes {
+/// Text that was held back, and what follows it.
+pub(super) fn joined(held: &Bytes, read: Bytes) -> Bytes {
     if held.is_empty() {
         return read;
     }
@@ -343,8 +342,8 @@ fn joined(held: &Bytes, read: Bytes) -> Bytes {
     text.freeze()
 }
 
-/// How long this connection is to last.
-fn session(app: &App) -> Duration {
+/// How long a connection that is sent events is to last.
+pub(super) fn session(app: &App) -> Duration {
     let times = &app.config.times;
     let jitter = u64::try_from(times.sse_jitter.as_millis()).unwrap_or(u64::MAX);
     let drawn = app

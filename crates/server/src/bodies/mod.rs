@@ -5,13 +5,17 @@
 
 mod bulk;
 mod events;
+mod followed;
 mod lines;
+mod many;
 mod page;
 mod pulled;
 
 pub(crate) use bulk::Bulk;
-pub(crate) use events::{EventBody, Events};
+pub(crate) use events::StreamEvents;
+pub(crate) use followed::{EventBody, Events};
 pub(crate) use lines::lines;
+pub(crate) use many::{Followed, ManyEvents};
 pub(crate) use page::{PageBody, page};
 pub(crate) use pulled::Source;
 

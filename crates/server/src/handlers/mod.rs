@@ -9,6 +9,7 @@ pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod head;
 pub(crate) mod list;
+pub(crate) mod live;
 pub(crate) mod long_poll;
 pub(crate) mod options;
 pub(crate) mod read;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::{HeaderValue, Version, header};
+use millrace_core::ContentKind;
 use millrace_engine::{Batch, Stream};
 use millrace_wire::{
     Problem, ReadQuery,
@@ -13,9 +14,9 @@ use millrace_wire::{
 use super::read::{PageOf, ReadAnswer, Told, begin};
 use crate::{
     access::Grant,
-    answer::{self, AnswerBody},
+    answer::{self, Answer, AnswerBody},
     app::App,
-    bodies::Events,
+    bodies::{EventBody, StreamEvents},
     metrics::{Following, Kind, Watch},
 };
 
@@ -38,7 +39,7 @@ pub(crate) async fn sse(
     let kind = head.content_type.kind();
     let stopping = app.engine(grant)?.stopping();
     let following = Following::new(&watch.core, Kind::Sse);
-    let body = Events::body(
+    let body = StreamEvents::body(
         Arc::clone(app),
         grant,
         following,
@@ -47,6 +48,11 @@ pub(crate) async fn sse(
         kind,
         query.cursor,
     );
+    Ok(ReadAnswer::Events(events(kind, body, version)))
+}
+
+/// An answer of events.
+pub(super) fn events(kind: ContentKind, body: EventBody, version: Version) -> Answer {
     let mut answer = answer::with_body(outcome::sse(kind), AnswerBody::Events(body));
     if version <= Version::HTTP_11 {
         // The server ends this connection; who does not know that may lose the last events to a
@@ -54,7 +60,7 @@ pub(crate) async fn sse(
         let close = HeaderValue::from_static("close");
         answer.headers_mut().insert(header::CONNECTION, close);
     }
-    Ok(ReadAnswer::Events(answer))
+    answer
 }
 
 /// An EventSource comes back to the end of a closed stream: only 204 makes it stop.

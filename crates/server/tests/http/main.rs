@@ -18,6 +18,7 @@ mod connections;
 mod extensions;
 mod faults;
 mod lifecycle;
+mod live;
 mod long_poll;
 mod metrics;
 mod races;

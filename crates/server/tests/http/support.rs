@@ -179,8 +179,22 @@ impl TestServer {
     }
 
     pub(crate) async fn follow_with(&self, target: &str, headers: &[(&str, &str)]) -> Follower {
+        self.follow_asking("GET", target, headers, "").await
+    }
+
+    pub(crate) async fn follow_posting(&self, target: &str, body: &str) -> Follower {
+        self.follow_asking("POST", target, &[JSON], body).await
+    }
+
+    async fn follow_asking(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Follower {
         let mut conn = self.connect().await;
-        conn.send("GET", target, headers, b"").await;
+        conn.send(method, target, headers, body.as_bytes()).await;
         let head = conn.head().await;
         assert_eq!(head.status, 200, "{head:?}");
         Follower {

@@ -296,6 +296,33 @@ async fn a_batch_is_decided_line_by_line() {
     }
 }
 
+/// A connection that follows several streams asks for each, and goes on with those that it may read.
+#[tokio::test]
+async fn many_streams_are_decided_one_by_one() {
+    for (denied, code) in [(vec![], "not-found"), (vec![Action::Read], "forbidden")] {
+        let recorder = Recorder {
+            denied,
+            ..Recorder::default()
+        };
+        with_engine_and(recorder.access(), async |app| {
+            let case = Case {
+                method: "GET",
+                path: "/v1/streams/_live?follow=a,-1&follow=b,-1",
+                headers: &[],
+                body: "",
+                asks: &[],
+                status: 0,
+            };
+            let told = text(answer(&app, asking(&case, Some("somebody"))).await).await;
+            assert_eq!(told.matches(&format!("\"code\":\"{code}\"")).count(), 2);
+            assert_eq!(recorder.take(), ["Read a", "Read b"]);
+            let locked = answer(&app, asking(&case, None)).await;
+            assert_eq!(locked.status(), 401);
+        })
+        .await;
+    }
+}
+
 /// A grant that ends takes live reads with it; each is told where to go on.
 #[tokio::test]
 async fn a_live_read_ends_with_its_grant() {
