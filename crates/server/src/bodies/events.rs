@@ -108,7 +108,7 @@ impl StreamEvents {
             alarm: None,
             until,
         };
-        Events::One(events).body()
+        Events::One(Box::new(events)).body()
     }
 
     /// What is there now; `None` when that was all said before.

@@ -15,7 +15,7 @@ pub(crate) type EventBody = Pulled<Events>;
 /// What makes the events.
 pub(crate) enum Events {
     /// One stream, as the protocol has it.
-    One(StreamEvents),
+    One(Box<StreamEvents>),
     /// Many streams on one connection.
     Many(Box<ManyEvents>),
 }
