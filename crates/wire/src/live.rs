@@ -384,7 +384,7 @@ mod tests {
         let gone = millrace_core::Refusal::OffsetGone { earliest: AT };
         lost(&mut out, &stream, &gone.into(), None);
         let text = String::from_utf8(out).unwrap();
-        assert!(text.contains(&format!(r#""code":"offset-gone""#)), "{text}");
+        assert!(text.contains(r#""code":"offset-gone""#), "{text}");
         assert!(
             text.contains(&format!(r#""earliestOffset":"{TOKEN}""#)),
             "{text}"
