@@ -86,6 +86,8 @@ pub struct ForkSource {
     pub content_type: ContentType,
     /// The source's lifetime, inherited where the request names none.
     pub lifetime: Lifetime,
+    /// The first position of the source that can be read, and so of the fork.
+    pub trimmed: StreamPos,
     /// The source's generations.
     pub generations: Generations,
     /// The streams that hold the bytes below `at`, in order; the source is the last.

@@ -47,6 +47,13 @@ pub enum Event {
         /// The fork.
         fork: StreamId,
     },
+    /// Bytes before this position can be read no longer.
+    Trimmed {
+        /// The stream.
+        stream: StreamId,
+        /// The first position that can.
+        to: StreamPos,
+    },
     /// Bytes past the tail may once have been seen: positions from here on are of a new generation.
     GenerationRaised {
         /// The stream.
@@ -134,6 +141,7 @@ impl Event {
             | Self::Touched { stream, .. }
             | Self::ForkAdded { stream, .. }
             | Self::ForkDropped { stream, .. }
+            | Self::Trimmed { stream, .. }
             | Self::GenerationRaised { stream, .. } => *stream,
         }
     }

@@ -61,6 +61,13 @@ impl StreamName {
         &self.0
     }
 
+    /// The stream that a sub-resource is of, and the sub-resource's name with its `_`.
+    pub fn of_sub_resource(&self) -> Option<(Self, &str)> {
+        let (stream, last) = self.0.rsplit_once('/')?;
+        let stream = self.is_sub_resource().then(|| Self(stream.into()))?;
+        Some((stream, last))
+    }
+
     /// Whether the last segment begins with exactly one `_`: reserved for sub-resources, so that no
     /// stream may be created under it (`__stream_metrics__` begins with two and is free).
     pub fn is_sub_resource(&self) -> bool {

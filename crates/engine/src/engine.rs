@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use millrace_core::{
-    Append, Body, ContentKind, Create, CreateSpec, ForkSource, Refusal, ShardId, StreamId,
+    Append, Body, ContentKind, Create, CreateSpec, ForkSource, Offset, Refusal, ShardId, StreamId,
     StreamName, Timestamp,
     slot::{shard_of, slot_of},
     stream::Outcome,
@@ -26,6 +26,7 @@ use crate::{
     live::Live,
     metrics::{Figures, ShardFigures, ShardMetrics, StoreMetrics},
     options::Options,
+    read::From,
     scrub::Scrub,
     shard::{Command, Entry, LoadKey, Message, Reply},
     status::{ShardStatus, Status},
@@ -187,6 +188,22 @@ impl Engine {
         atomic: bool,
     ) -> Vec<Result<Outcome, Refusal>> {
         batch::append_all(&self.shared, appends, atomic).await
+    }
+
+    /// Lets nobody read what lies before `to` any more, and gives its space back with the next flush.
+    /// Where that is reads go on as before, [`Refusal::OffsetGone`] elsewhere. In a JSON stream an
+    /// offset inside of a message is [`Refusal::OffsetNotABoundary`].
+    pub async fn trim(&self, name: &StreamName, to: Offset) -> Result<Stream, Refusal> {
+        let stream = self.open(name).await?;
+        let is_new = to.position > stream.head().start.position;
+        if is_new {
+            stream.read_from(From::At(to)).await?;
+        }
+        let shard = self.shared.shard_of_name(name);
+        let name = name.clone();
+        let command = Command::Trim { name, to };
+        self.shared.command(shard, command, None).await?;
+        Ok(stream)
     }
 
     /// Deletes a stream.

@@ -32,6 +32,7 @@ pub(crate) async fn resolve(engine: &Engine, request: &ForkRequest) -> Result<Fo
         at,
         content_type: state.config.content_type.clone(),
         lifetime: state.config.lifetime,
+        trimmed: state.trimmed,
         generations: state.generations.clone(),
         lineage: state.lineage_until(at),
     })
@@ -45,11 +46,11 @@ async fn resolve_anchor(
 ) -> Result<StreamPos, Refusal> {
     let offset = match anchor {
         ForkAnchor::Tail => return Ok(state.tail),
-        ForkAnchor::Start => return Ok(StreamPos::ZERO),
+        ForkAnchor::Start => return Ok(state.trimmed),
         ForkAnchor::At(offset) => offset,
     };
     let position = offset.position;
-    if !state.owns(offset) {
+    if !state.reads_from(offset) {
         return Err(Refusal::ForkPosition);
     }
     if state.kind() == ContentKind::Json && position != state.tail {

@@ -77,9 +77,22 @@ impl Recent {
 impl View {
     /// The position up to which the bytes are in segments.
     pub(crate) fn sealed(&self) -> StreamPos {
+        // Without extents, nothing was sealed or all of it was trimmed.
+        let unsealed = || self.hot.from().unwrap_or(self.state.tail);
         self.extents
             .last()
-            .map_or(self.state.own_from(), |extent| extent.until)
+            .map_or_else(unsealed, |extent| extent.until)
+    }
+
+    /// Forgets extents that nobody needs any more: the catalog gives them back with the next flush.
+    pub(crate) fn let_go_of_trimmed(&mut self) {
+        let needed_from = self.state.needed_from();
+        let gone = self
+            .extents
+            .partition_point(|extent| extent.until <= needed_from);
+        if gone > 0 {
+            self.extents = Arc::new(self.extents[gone..].to_vec());
+        }
     }
 
     /// Its state became what it is with a turn that was durable at `at`.

@@ -29,8 +29,10 @@ pub struct Head {
     pub content_type: ContentType,
     /// The offset after its last byte.
     pub tail: Offset,
-    /// The offset of its first byte.
+    /// The first offset that can be read.
     pub start: Offset,
+    /// Whether what lies before that was trimmed.
+    pub is_trimmed: bool,
     /// Whether it takes no more appends.
     pub closed: bool,
     /// The lifetime it was created with or inherited.
@@ -51,6 +53,7 @@ impl Stream {
             content_type: state.config.content_type.clone(),
             tail: state.tail_offset(),
             start: state.start_offset(),
+            is_trimmed: state.trimmed > StreamPos::ZERO,
             closed: state.is_closed(),
             lifetime: state.config.lifetime,
             expires_at: self.live.deadline(state),

@@ -33,6 +33,8 @@ pub enum Action {
     Head,
     /// Delete a stream.
     Delete,
+    /// Trim a stream: let nobody read its beginning any more.
+    Trim,
     /// Make another stream of this one's bytes; asked of the source.
     Fork,
     /// List names.
@@ -43,13 +45,14 @@ pub enum Action {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Create,
         Self::Append,
         Self::Close,
         Self::Read,
         Self::Head,
         Self::Delete,
+        Self::Trim,
         Self::Fork,
         Self::List,
         Self::Metrics,
@@ -64,6 +67,7 @@ impl Action {
             Self::Read => "reading",
             Self::Head => "looking at a stream's properties",
             Self::Delete => "deleting",
+            Self::Trim => "trimming",
             Self::Fork => "forking",
             Self::List => "listing",
             Self::Metrics => "reading metrics",

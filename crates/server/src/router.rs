@@ -44,6 +44,7 @@ const METRICS: &str = "/metrics";
 #[derive(Debug, PartialEq, Eq)]
 enum Route {
     Stream(StreamName),
+    Trim(StreamName),
     Listing,
     Batch,
     Live,
@@ -62,9 +63,19 @@ impl Route {
             path::BATCH => Ok(Self::Batch),
             path::LIVE => Ok(Self::Live),
             _ => match path::stream_name(path) {
-                Some(name) => Ok(Self::Stream(name?)),
+                Some(name) => Ok(Self::of(name?)),
                 None => Err(HttpFault::NoRoute.into()),
             },
+        }
+    }
+}
+
+impl Route {
+    /// A stream, or something of one.
+    fn of(name: StreamName) -> Self {
+        match name.of_sub_resource() {
+            Some((stream, path::TRIM)) => Self::Trim(stream),
+            _ => Self::Stream(name),
         }
     }
 }
@@ -198,6 +209,10 @@ where
     };
     match route? {
         Route::Stream(name) => stream(app, watch, &caller, name, head, body).await,
+        Route::Trim(name) => match head.method {
+            Method::POST => Box::pin(handlers::trim::trim(app, &caller, &name, body)).await,
+            _ => Err(not_allowed(BATCH_METHODS)),
+        },
         Route::Listing => match head.method {
             Method::GET | Method::HEAD => Box::pin(handlers::list::list(app, &caller, head)).await,
             _ => Err(not_allowed(READ_METHODS)),

@@ -32,6 +32,7 @@ pub mod problem;
 pub mod query;
 pub mod refused;
 pub mod sse;
+pub mod trim;
 
 pub use body::frame;
 pub use headers::{AppendHead, CreateHead, Fields, Found};

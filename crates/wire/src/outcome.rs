@@ -14,9 +14,9 @@ use crate::{
     cache::{NO_CACHE, NO_STORE},
     etag::ETag,
     headers::{
-        PRODUCER_EPOCH, PRODUCER_SEQ, STREAM_CLOSED, STREAM_CURSOR, STREAM_EXPIRES_AT,
-        STREAM_NEXT_OFFSET, STREAM_SSE_DATA_ENCODING, STREAM_START_OFFSET, STREAM_TTL,
-        STREAM_UP_TO_DATE,
+        PRODUCER_EPOCH, PRODUCER_SEQ, STREAM_CLOSED, STREAM_CURSOR, STREAM_EARLIEST_OFFSET,
+        STREAM_EXPIRES_AT, STREAM_NEXT_OFFSET, STREAM_SSE_DATA_ENCODING, STREAM_START_OFFSET,
+        STREAM_TTL, STREAM_UP_TO_DATE,
     },
     lines,
     offset::Token,
@@ -163,6 +163,8 @@ pub struct HeadFacts {
     pub closed: bool,
     /// How long it lives.
     pub lifetime: Lifetime,
+    /// The first offset that can be read, where the stream was trimmed.
+    pub earliest: Option<Offset>,
 }
 
 /// Answers HEAD (PROTOCOL 5.5).
@@ -180,12 +182,27 @@ pub fn head_with(facts: &HeadFacts, mut put: impl FnMut(HeaderName, &[u8])) -> S
     if facts.closed {
         put(STREAM_CLOSED, TRUE);
     }
+    if let Some(earliest) = facts.earliest {
+        put(STREAM_EARLIEST_OFFSET, Token::new(earliest).as_bytes());
+    }
     match facts.lifetime {
         Lifetime::Unlimited => {}
         Lifetime::Ttl(seconds) => put(STREAM_TTL, seconds.to_string().as_bytes()),
         Lifetime::Until(at) => put(STREAM_EXPIRES_AT, rfc3339(at).as_bytes()),
     }
     StatusCode::OK
+}
+
+/// Answers a trim: where the stream begins now, and where it ends.
+pub fn trimmed(earliest: Offset, tail: Offset) -> Reply {
+    let mut headers = HeaderMap::new();
+    headers.insert(STREAM_EARLIEST_OFFSET, Token::new(earliest).into());
+    headers.insert(STREAM_NEXT_OFFSET, Token::new(tail).into());
+    headers.insert(header::CACHE_CONTROL, NO_STORE);
+    Reply {
+        status: StatusCode::NO_CONTENT,
+        headers,
+    }
 }
 
 /// What a page or the end of a wait says of itself.

@@ -16,6 +16,8 @@ pub const STREAM_PREFIX: &str = "/v1/stream/";
 pub const BATCH: &str = "/v1/streams/_append";
 /// The path of live reads of many streams.
 pub const LIVE: &str = "/v1/streams/_live";
+/// The sub-resource that trims a stream.
+pub const TRIM: &str = "_trim";
 /// The path of the listing.
 pub const LISTING: &str = "/v1/streams";
 

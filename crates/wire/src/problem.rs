@@ -354,7 +354,9 @@ impl From<&BadRequest> for Problem {
             B::Line(_) | B::TooManyLines => Code::InvalidLine,
             B::ExpectedOffset => Code::InvalidExpectedOffset,
             B::EmptyBody => Code::EmptyBody,
-            B::Offset | B::Before | B::LastEventId | B::FollowEventId => Code::InvalidOffset,
+            B::Offset | B::Before | B::LastEventId | B::FollowEventId | B::Trim => {
+                Code::InvalidOffset
+            }
             B::OffsetRequired => Code::OffsetRequired,
             B::RepeatedParameter(_)
             | B::ParameterEncoding(_)

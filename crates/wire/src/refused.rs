@@ -119,6 +119,11 @@ pub enum BadRequest {
         "the header `Last-Event-ID` is of other streams; send the `id` of an event of the same request"
     )]
     FollowEventId,
+    /// A trim without its offset.
+    #[error(
+        "the body must be `{{\"offset\": \"…\"}}`, with an offset that this server returned, or `now` for all there is"
+    )]
+    Trim,
     /// A batch is lines.
     #[error("a batch needs the header `Content-Type: application/x-ndjson`")]
     LinesType,

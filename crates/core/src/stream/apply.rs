@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use super::state::{Closure, Generations, StreamConfig, StreamState};
 use crate::{
     event::{Appended, Created, Event},
-    ids::Timestamp,
+    ids::{StreamPos, Timestamp},
 };
 
 /// The state after `event`; `None` when the stream is gone with it.
@@ -37,6 +37,7 @@ pub fn apply(state: Option<StreamState>, event: &Event) -> Option<StreamState> {
                 return None;
             }
         }
+        Event::Trimmed { to, .. } => state.trimmed = state.trimmed.max(*to),
         Event::GenerationRaised { generation, .. } => {
             state.generations = state.generations.raised(state.tail, *generation);
         }
@@ -70,6 +71,7 @@ fn create(created: &Created) -> StreamState {
         deadline: created.lifetime.deadline(created.at),
         producer_count: 0,
         written_at: created.at,
+        trimmed: StreamPos::ZERO,
     }
 }
 

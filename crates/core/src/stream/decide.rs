@@ -244,9 +244,15 @@ fn make(command: &Create, slot: SlotId, generation: Generation, judge: Judge) ->
         payload,
         at: judge.now,
     };
+    let stream = created.stream;
     let event = Event::Created(Box::new(created));
     let state = super::apply(None, &event).expect("a creation leaves a stream");
-    Decision::log(event, Outcome::Created(summary(&state)))
+    let mut decision = Decision::log(event, Outcome::Created(summary(&state)));
+    let trimmed = command.source.as_ref().map(|source| source.trimmed);
+    if let Some(to) = trimmed.filter(|to| *to > StreamPos::ZERO) {
+        decision.events.push(Event::Trimmed { stream, to });
+    }
+    decision
 }
 
 struct Made {
@@ -485,6 +491,28 @@ pub fn delete(state: Option<&StreamState>, judge: Judge) -> Decision {
     }
 }
 
+/// Judges a trim up to `to`, which must be an offset of the stream that can be read from. One that
+/// changes nothing is fine.
+pub fn trim(state: Option<&StreamState>, to: Offset, judge: Judge) -> Decision {
+    let state = match reachable(state, judge) {
+        Ok(state) => state,
+        Err(decision) => return decision,
+    };
+    if !state.owns(to) {
+        return Decision::refuse(Refusal::OffsetGone {
+            earliest: state.start_offset(),
+        });
+    }
+    if to.position <= state.trimmed {
+        return Decision::reply(Outcome::Done);
+    }
+    let event = Event::Trimmed {
+        stream: state.id,
+        to: to.position,
+    };
+    Decision::log(event, Outcome::Done)
+}
+
 /// Ends a stream whose life is over; nothing to do when it is not, or is gone.
 pub fn expire(state: Option<&StreamState>, judge: Judge) -> Decision {
     match state {
@@ -495,9 +523,16 @@ pub fn expire(state: Option<&StreamState>, judge: Judge) -> Decision {
     }
 }
 
-/// Judges a fork's reference to its source, before the fork exists.
-pub fn add_fork(state: Option<&StreamState>, fork: StreamId, judge: Judge) -> Decision {
+/// Judges a fork's reference to its source, before the fork exists. It inherits from `trimmed` on.
+pub fn add_fork(
+    state: Option<&StreamState>,
+    fork: StreamId,
+    trimmed: StreamPos,
+    judge: Judge,
+) -> Decision {
     match reachable(state, judge) {
+        // What it is to inherit may be gone by now: it is to look again.
+        Ok(state) if state.trimmed > trimmed => Decision::refuse(Refusal::Unavailable),
         Ok(state) => Decision::log(
             Event::ForkAdded {
                 stream: state.id,
@@ -508,7 +543,8 @@ pub fn add_fork(state: Option<&StreamState>, fork: StreamId, judge: Judge) -> De
         Err(Decision { events, reply }) => {
             let reply = reply.map_err(|refusal| match refusal {
                 Refusal::SoftDeleted => Refusal::SourceSoftDeleted,
-                _ => Refusal::SourceNotFound,
+                Refusal::NotFound => Refusal::SourceNotFound,
+                other => other,
             });
             Decision { events, reply }
         }

@@ -37,6 +37,8 @@ pub struct StreamState {
     pub producer_count: u32,
     /// When it was last appended to or, before that, created.
     pub written_at: Timestamp,
+    /// The first position that can be read; 0 where nothing was trimmed.
+    pub trimmed: StreamPos,
 }
 
 /// What never changes after a stream's creation.
@@ -177,9 +179,23 @@ impl StreamState {
         self.generations.offset_at(self.tail)
     }
 
-    /// The first offset.
+    /// The first offset that can be read.
     pub fn start_offset(&self) -> Offset {
-        self.generations.offset_at(StreamPos::ZERO)
+        self.generations.offset_at(self.trimmed)
+    }
+
+    /// Whether `offset` is one of this stream's that can be read from.
+    pub fn reads_from(&self, offset: Offset) -> bool {
+        self.owns(offset) && offset.position >= self.trimmed
+    }
+
+    /// The first position whose bytes anybody may still need: forks keep what they inherited.
+    pub fn needed_from(&self) -> StreamPos {
+        if self.forks.is_empty() {
+            self.trimmed.max(self.own_from())
+        } else {
+            self.own_from()
+        }
     }
 
     /// Whether `offset` is one of this stream's: its position exists and carries its generation.

@@ -150,7 +150,9 @@ impl Machine {
     fn owner(&self, command: &Command) -> ShardId {
         let name = match command {
             Command::Create(create) => &create.name,
-            Command::Append { name, .. } | Command::Delete { name } => name,
+            Command::Append { name, .. }
+            | Command::Trim { name, .. }
+            | Command::Delete { name } => name,
             #[cfg(test)]
             Command::Panic => return ShardId::ZERO,
             other => panic!("{other:?} is no client's"),
@@ -311,7 +313,7 @@ impl Machine {
             return None;
         }
         Some(Found {
-            bytes: self.read(&state, StreamPos::ZERO),
+            bytes: self.read(&state, state.trimmed),
             closed: state.is_closed(),
             tail: state.tail_offset(),
         })
@@ -371,6 +373,7 @@ impl Machine {
     pub(super) fn fork_source(&mut self, name: &StreamName, at: StreamPos) -> ForkSource {
         let state = self.state(name).expect("the source is there");
         ForkSource {
+            trimmed: state.trimmed,
             stream: state.id,
             anchor: at,
             at,

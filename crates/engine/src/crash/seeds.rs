@@ -7,7 +7,8 @@ use millrace_core::{
     slot::{shard_of, slot_of},
     stream::Outcome,
 };
-use millrace_env::{Rng, SimClock, SimDisk};
+use millrace_env::{Env, Rng, SimClock, SimDisk};
+use millrace_store::check;
 
 use super::{
     machine::{self, Machine, small_options},
@@ -82,6 +83,8 @@ fn run(seed: u64) -> (u64, String) {
         machine = run.open();
         run.check(&mut machine);
     }
+    drop(machine);
+    run.is_whole();
     (ios, format!("{:?}", run.worlds))
 }
 
@@ -104,6 +107,19 @@ impl Run {
         let seed = self.rng.next();
         Machine::open(&self.disk, &self.clock, small_options(self.shards), seed)
             .unwrap_or_else(|error| panic!("seed {}: {error}", self.seed))
+    }
+
+    /// The data directory is found whole.
+    fn is_whole(&self) {
+        let env = Env {
+            disk: Arc::<SimDisk>::clone(&self.disk),
+            clock: Arc::<SimClock>::clone(&self.clock),
+            rng: Arc::new(Rng::from_seed(self.seed)),
+        };
+        let report = check::run(&env, check::Lock::Take).expect("it can be looked at");
+        let is_bad = |finding: &&check::Finding| finding.severity == check::Severity::Error;
+        let wrong: Vec<_> = report.findings.iter().filter(is_bad).collect();
+        assert!(wrong.is_empty(), "seed {}: {wrong:?}", self.seed);
     }
 
     /// Works until power is lost or the generation is over.
@@ -166,7 +182,8 @@ impl Run {
             };
             let is_fork = matches!(change, Change::Fork { .. });
             let is_delete = matches!(change, Change::Delete { .. });
-            if is_fork && !commands.is_empty() {
+            let is_trim = matches!(change, Change::Trim { .. });
+            if (is_fork || is_trim) && !commands.is_empty() {
                 continue;
             }
             commands.push(command(machine, &change));
@@ -293,11 +310,12 @@ impl Run {
                 let at = stream
                     .ends
                     .get(usize::try_from(nth).expect("small"))
-                    .copied();
+                    .copied()
+                    .filter(|at| *at >= stream.trimmed);
                 return Some(Change::Fork {
                     name,
                     source: source.into(),
-                    at: at.unwrap_or(0),
+                    at: at.unwrap_or(stream.trimmed),
                 });
             }
             let body = self.body();
@@ -307,6 +325,12 @@ impl Run {
         let kind = self.rng.below(20);
         if kind == 0 || (stream.closed && kind < 8) {
             return Some(Change::Delete { name });
+        }
+        if kind < 3 && stream.trimmed < stream.bytes.len() {
+            let most = (stream.bytes.len() - stream.trimmed) as u64;
+            let by = 1 + self.rng.below(most);
+            let to = stream.trimmed + usize::try_from(by).expect("small");
+            return Some(Change::Trim { name, to });
         }
         if stream.closed {
             return None;
@@ -356,8 +380,8 @@ impl Run {
         let name = NAMES[usize::try_from(self.rng.below(NAMES.len() as u64)).expect("small")];
         let found = machine.find(&named(name));
         let wanted = self.worlds[0].get(name);
-        let same = found.as_ref().map(|found| (&found.bytes, found.closed))
-            == wanted.map(|stream| (&stream.bytes, stream.closed));
+        let same = found.as_ref().map(|found| (&found.bytes[..], found.closed))
+            == wanted.map(|stream| (stream.shown(), stream.closed));
         assert!(
             same,
             "seed {}: {name} reads differently than written",
@@ -423,7 +447,7 @@ impl Run {
                 .map(|found| (found.bytes, found.closed));
             let wanted = world
                 .get(name)
-                .map(|stream| (stream.bytes.clone(), stream.closed));
+                .map(|stream| (stream.shown().to_vec(), stream.closed));
             free == world.is_free(name) && found == wanted
         })
     }
@@ -456,6 +480,14 @@ fn command(machine: &mut Machine, change: &Change) -> Command {
         Change::Fork { name, source, at } => {
             let resolved = machine.fork_source(&named(source), StreamPos(*at as u64));
             machine::fork(&named(name), &named(source), resolved)
+        }
+        Change::Trim { name, to } => {
+            let state = machine.state(&named(name)).expect("it is there");
+            let to = state.generations.offset_at(StreamPos(*to as u64));
+            Command::Trim {
+                name: named(name),
+                to,
+            }
         }
         Change::Delete { name } => Command::Delete { name: named(name) },
     }

@@ -19,6 +19,8 @@ pub(super) struct Stream {
     pub(super) producers: BTreeMap<String, u64>,
     /// The appends' ends, where a fork may branch.
     pub(super) ends: Vec<usize>,
+    /// What lies before can be read no longer.
+    pub(super) trimmed: usize,
     soft_deleted: bool,
     source: Option<u64>,
     forks: BTreeSet<u64>,
@@ -42,6 +44,10 @@ pub(super) enum Change {
         source: String,
         at: usize,
     },
+    Trim {
+        name: String,
+        to: usize,
+    },
     Delete {
         name: String,
     },
@@ -53,8 +59,16 @@ impl Change {
             Self::Create { name, .. }
             | Self::Append { name, .. }
             | Self::Fork { name, .. }
+            | Self::Trim { name, .. }
             | Self::Delete { name } => name,
         }
+    }
+}
+
+impl Stream {
+    /// What can be read.
+    pub(super) fn shown(&self) -> &[u8] {
+        &self.bytes[self.trimmed..]
     }
 }
 
@@ -103,10 +117,12 @@ impl World {
                 let source = self.names[source];
                 let from = &self.streams[&source];
                 let ends = from.ends.iter().copied().filter(|end| end <= at).collect();
+                let trimmed = from.trimmed;
                 let bytes = from.bytes[..*at].to_vec();
                 let stream = Stream {
                     bytes,
                     ends,
+                    trimmed,
                     source: Some(source),
                     ..Stream::default()
                 };
@@ -116,6 +132,13 @@ impl World {
                     .expect("it is there")
                     .forks
                     .insert(fork);
+            }
+            Change::Trim { name, to } => {
+                let stream = self
+                    .streams
+                    .get_mut(&self.names[name])
+                    .expect("it is there");
+                stream.trimmed = *to;
             }
             Change::Delete { name } => {
                 let id = self.names[name];

@@ -111,11 +111,12 @@ impl Pinned {
 }
 
 impl Holder {
-    /// The position `count` messages before `pos`, and how many of them lie before this run. A
-    /// message that `pos` cuts counts as one.
+    /// The position `count` messages before `pos`, and how many of them lie before this run, or before
+    /// the message that holds `floor`. A message that `pos` cuts counts as one.
     pub(super) async fn back(
         &self,
         segments: &Segments,
+        floor: StreamPos,
         pos: StreamPos,
         count: u64,
     ) -> Result<(StreamPos, u64), Refusal> {
@@ -127,10 +128,10 @@ impl Holder {
             } else {
                 (pos, count)
             };
-            if count == 0 || pos == self.from {
+            if count == 0 || pos <= self.from.max(floor) {
                 return Ok((pos, count));
             }
-            let pinned = Pinned::new(&view, segments, self.from, pos);
+            let pinned = Pinned::new(&view, segments, self.from.max(floor), pos);
             (pinned, pos, count)
         };
         ask(move || pinned.back(pos, count)).await
@@ -160,18 +161,20 @@ impl Holder {
         Ok((pos.min(self.until), count))
     }
 
-    /// Where the first message of this run begins that was appended at `since` or later; `None` when
-    /// all are older.
+    /// Where the first message of this run begins that was appended at `since` or later and is not
+    /// wholly before `floor`; `None` when all are older.
     pub(super) async fn since(
         &self,
         segments: &Segments,
+        floor: StreamPos,
         since: Timestamp,
     ) -> Result<Option<StreamPos>, Refusal> {
         let (pinned, hot) = {
             let view = self.live.view();
             let sealed = view.sealed();
-            let pinned = Pinned::new(&view, segments, self.from, self.until.min(sealed));
-            (pinned, view.hot.since(sealed, since))
+            let from = self.from.max(floor);
+            let pinned = Pinned::new(&view, segments, from, self.until.min(sealed));
+            (pinned, view.hot.since(sealed.max(floor), since))
         };
         let stored = ask(move || pinned.since(since)).await?;
         Ok(stored.or(hot).filter(|pos| *pos < self.until))

@@ -99,9 +99,9 @@ impl Reader {
             let view = stream.live.view();
             let state = &view.state;
             let position = match from {
-                From::Start => StreamPos::ZERO,
+                From::Start => state.trimmed,
                 From::Tail | From::Last(_) | From::Since(_) => state.tail,
-                From::At(offset) if state.owns(offset) => offset.position,
+                From::At(offset) if state.reads_from(offset) => offset.position,
                 From::At(_) => {
                     return Err(Refusal::OffsetGone {
                         earliest: state.start_offset(),
@@ -248,12 +248,19 @@ impl Reader {
     /// The position `count` messages before `pos`; the first one where there are fewer.
     async fn back(&self, pos: StreamPos, count: u64) -> Result<StreamPos, Refusal> {
         let (mut pos, mut left) = (pos, count);
+        let floor = self.trimmed();
         for holder in self.holders.iter().rev() {
-            if left > 0 && holder.from < pos {
-                (pos, left) = holder.back(&self.shared.segments, pos, left).await?;
+            if left > 0 && holder.from < pos && floor < pos {
+                let segments = &self.shared.segments;
+                (pos, left) = holder.back(segments, floor, pos, left).await?;
             }
         }
-        Ok(pos)
+        // One that was cut by the trim begins before it.
+        Ok(pos.max(floor))
+    }
+
+    fn trimmed(&self) -> StreamPos {
+        self.stream.live.view().state.trimmed
     }
 
     /// The position after `count` messages from `pos` on, at most `until`.
@@ -268,10 +275,11 @@ impl Reader {
     }
 
     async fn first_since(&self, since: Timestamp) -> Result<StreamPos, Refusal> {
-        for holder in self.holders.iter() {
-            let found = holder.since(&self.shared.segments, since).await?;
+        let floor = self.trimmed();
+        for holder in self.holders.iter().filter(|holder| floor < holder.until) {
+            let found = holder.since(&self.shared.segments, floor, since).await?;
             if let Some(pos) = found {
-                return Ok(pos.min(self.position));
+                return Ok(pos.min(self.position).max(floor));
             }
         }
         Ok(self.position)
@@ -371,6 +379,11 @@ impl Reader {
             if view.state.soft_deleted {
                 return Err(Refusal::SoftDeleted);
             }
+            if self.position < view.state.trimmed {
+                return Err(Refusal::OffsetGone {
+                    earliest: view.state.start_offset(),
+                });
+            }
             let up_to_date = until == view.state.tail;
             let at = |pos| view.state.generations.offset_at(pos);
             let closed = up_to_date && view.state.is_closed();
@@ -388,11 +401,17 @@ impl Reader {
             }
         }
         let len = until.since(self.position);
-        assert_eq!(
-            slices.iter().map(Slice::len).sum::<u64>(),
-            len,
-            "a batch carries its range"
-        );
+        let planned = slices.iter().map(Slice::len).sum::<u64>();
+        if planned < len {
+            // Trimmed since the look above.
+            let view = self.stream.live.view();
+            if self.position < view.state.trimmed {
+                return Err(Refusal::OffsetGone {
+                    earliest: view.state.start_offset(),
+                });
+            }
+        }
+        assert_eq!(planned, len, "a batch carries its range");
         Ok(Batch {
             from,
             next,

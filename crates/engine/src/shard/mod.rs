@@ -23,7 +23,8 @@ mod turn;
 use std::sync::Arc;
 
 use millrace_core::{
-    Append, Body, Create, Refusal, ShardId, StreamId, StreamName, Timestamp, stream::Outcome,
+    Append, Body, Create, Offset, Refusal, ShardId, StreamId, StreamName, StreamPos, Timestamp,
+    stream::Outcome,
 };
 use tokio::sync::oneshot;
 
@@ -100,6 +101,8 @@ pub(crate) enum Command {
     Atomic(Vec<Entry>),
     /// DELETE.
     Delete { name: StreamName },
+    /// Let nobody read what lies before an offset.
+    Trim { name: StreamName, to: Offset },
     /// End a stream whose life is over.
     Expire { stream: StreamId },
     /// Log a deadline that reads moved.
@@ -108,7 +111,12 @@ pub(crate) enum Command {
         deadline: Timestamp,
     },
     /// Hold a reference from a fork that is about to be created.
-    AddFork { source: StreamId, fork: StreamId },
+    AddFork {
+        source: StreamId,
+        fork: StreamId,
+        /// From where on the fork inherits.
+        trimmed: StreamPos,
+    },
     /// Take a fork's reference back.
     DropFork { source: StreamId, fork: StreamId },
     /// A defect, for tests.
@@ -127,7 +135,10 @@ impl Command {
             | Self::Touch { .. } => false,
             Self::Append { append, .. } => append.is_close_only(),
             Self::Atomic(entries) => entries.iter().all(|entry| entry.command.is_urgent()),
-            Self::Delete { .. } | Self::Expire { .. } | Self::DropFork { .. } => true,
+            Self::Delete { .. }
+            | Self::Trim { .. }
+            | Self::Expire { .. }
+            | Self::DropFork { .. } => true,
             #[cfg(test)]
             Self::Panic => false,
         }
@@ -197,6 +208,7 @@ pub(crate) enum Peer {
     AddFork {
         source: StreamId,
         fork: StreamId,
+        trimmed: StreamPos,
         from: ShardId,
     },
     /// The answer.

@@ -102,7 +102,11 @@ impl ShardCore {
             for (from, payload, at) in appended {
                 view.hot.push(from, payload, at);
             }
+            let is_trimmed = state.trimmed > view.state.trimmed;
             view.state = state;
+            if is_trimmed {
+                view.let_go_of_trimmed();
+            }
             view.published(self.durable_at);
         }
         if is_new {

@@ -122,6 +122,10 @@ fn contradiction(before: Option<&StreamState>, event: &Event) -> Option<String> 
             "appends to stream {stream} at {}, whose tail is {}",
             appended.from, state.tail
         )),
+        (Some(state), Event::Trimmed { to, .. }) if *to > state.tail => Some(format!(
+            "trims stream {stream} to {to}, whose tail is {}",
+            state.tail
+        )),
         _ => None,
     }
 }

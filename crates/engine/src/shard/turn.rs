@@ -231,6 +231,8 @@ impl ShardCore {
             } => {
                 let to = shard_of(source.slot(), self.config.shards);
                 let from = self.config.shard;
+                let trimmed = create.source.as_ref().map(|source| source.trimmed);
+                let trimmed = trimmed.unwrap_or_default();
                 self.pending_forks.insert(
                     fork,
                     PendingFork {
@@ -241,7 +243,12 @@ impl ShardCore {
                 );
                 turn.outgoing.push(Outgoing {
                     to,
-                    peer: Peer::AddFork { source, fork, from },
+                    peer: Peer::AddFork {
+                        source,
+                        fork,
+                        trimmed,
+                        from,
+                    },
                 });
             }
         }
@@ -305,6 +312,11 @@ impl ShardCore {
                 let seen = self.named(&name, overlay)?;
                 decide::delete(Seen::state(seen.as_ref()), Seen::judge(seen.as_ref(), now))
             }
+            Command::Trim { name, to } => {
+                let seen = self.named(&name, overlay)?;
+                let judge = Seen::judge(seen.as_ref(), now);
+                decide::trim(Seen::state(seen.as_ref()), to, judge)
+            }
             Command::Expire { stream } => {
                 let seen = self.identified(stream, overlay)?;
                 decide::expire(Seen::state(seen.as_ref()), Seen::judge(seen.as_ref(), now))
@@ -313,11 +325,16 @@ impl ShardCore {
                 let seen = self.identified(stream, overlay)?;
                 decide::touch(Seen::state(seen.as_ref()), deadline)
             }
-            Command::AddFork { source, fork } => {
+            Command::AddFork {
+                source,
+                fork,
+                trimmed,
+            } => {
                 let seen = self.identified(source, overlay)?;
                 decide::add_fork(
                     Seen::state(seen.as_ref()),
                     fork,
+                    trimmed,
                     Seen::judge(seen.as_ref(), now),
                 )
             }
@@ -514,8 +531,17 @@ impl ShardCore {
     /// What a peer's message asks of this shard; `None` when nobody waits for it any more.
     pub(crate) fn entry_of(&mut self, peer: Peer) -> Option<Entry> {
         match peer {
-            Peer::AddFork { source, fork, from } => Some(Entry {
-                command: Command::AddFork { source, fork },
+            Peer::AddFork {
+                source,
+                fork,
+                trimmed,
+                from,
+            } => Some(Entry {
+                command: Command::AddFork {
+                    source,
+                    fork,
+                    trimmed,
+                },
                 reply: Reply::Fork(from, fork),
                 permit: None,
             }),

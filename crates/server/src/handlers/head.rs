@@ -22,5 +22,6 @@ pub(crate) async fn head(
         tail: head.tail,
         closed: head.closed,
         lifetime: head.lifetime,
+        earliest: Some(head.start).filter(|_| head.is_trimmed),
     })
 }

@@ -377,7 +377,9 @@ fn meaning(
         Method::HEAD => Asks::Head,
         _ => return None,
     };
-    let name = path::stream_name(path)?.ok()?;
+    // What is asked of a part of a stream is for the router.
+    let name = path::stream_name(path)?.ok();
+    let name = name.filter(|name| !name.is_sub_resource())?;
     Some(Meaning { name, asks, body })
 }
 

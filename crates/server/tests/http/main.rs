@@ -30,4 +30,5 @@ mod sse;
 mod stall;
 mod support;
 mod tls;
+mod trim;
 mod verbs;

@@ -18,12 +18,16 @@ use crate::codec::{
 
 /// The layout of a row.
 const VERSION: u8 = 1;
+/// The layout of the row of a stream that was trimmed: where it begins follows the rest.
+const VERSION_TRIMMED: u8 = 2;
 /// The length of a row's head.
 pub(crate) const HEAD_BYTES: usize = 26;
 
 /// What a commit needs of the row that it replaces, to keep the indexes in step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
+    /// Whether the state says where the stream was trimmed.
+    pub(crate) trimmed: bool,
     /// How many extents the stream has.
     pub(crate) extents: u32,
     /// How many forks refer to it.
@@ -36,7 +40,11 @@ pub(crate) struct Head {
 
 impl Head {
     fn put(&self, out: &mut Encoder) {
-        out.u8(VERSION);
+        out.u8(if self.trimmed {
+            VERSION_TRIMMED
+        } else {
+            VERSION
+        });
         out.u32(self.extents);
         out.u32(self.forks);
         out.u64(self.sealed.get());
@@ -48,15 +56,18 @@ impl Head {
     pub(crate) fn take(row: &[u8]) -> Result<Self, Malformed> {
         let mut from = Decoder::new(row);
         let fault = from.malformed("the version of a stream's row");
-        if from.u8("a stream's row")? != VERSION {
-            return Err(fault);
-        }
+        let trimmed = match from.u8("a stream's row")? {
+            VERSION => false,
+            VERSION_TRIMMED => true,
+            _ => return Err(fault),
+        };
         let extents = from.u32("the extents")?;
         let forks = from.u32("the forks")?;
         let sealed = StreamPos(from.u64("the sealed position")?);
         let expires = bool::take(&mut from)?;
         let deadline = Timestamp(from.u64("the deadline")?);
         Ok(Self {
+            trimmed,
             extents,
             forks,
             deadline: expires.then_some(deadline),
@@ -78,6 +89,10 @@ pub(crate) fn forks_of(state: &StreamState) -> u32 {
 /// A whole row.
 pub(crate) fn row(head: &Head, state: &StreamState) -> Vec<u8> {
     let mut out = Encoder::with_capacity(256);
+    let head = Head {
+        trimmed: state.trimmed > StreamPos::ZERO,
+        ..*head
+    };
     head.put(&mut out);
     put_state(state, &mut out);
     out.finish()
@@ -93,9 +108,16 @@ pub(crate) fn with_head(head: &Head, row: &[u8]) -> Vec<u8> {
 
 /// The state in a row.
 pub(crate) fn state_in(row: &[u8], id: StreamId) -> Result<StreamState, Malformed> {
-    Head::take(row)?;
+    let head = Head::take(row)?;
     let mut from = Decoder::starting_at(row, HEAD_BYTES);
-    let state = take_state(&mut from, id)?;
+    let mut state = take_state(&mut from, id)?;
+    if head.trimmed {
+        let fault = from.malformed("where a stream was trimmed");
+        state.trimmed = Stored::take(&mut from)?;
+        if state.trimmed == StreamPos::ZERO || state.trimmed > state.tail {
+            return Err(fault);
+        }
+    }
     from.finish()?;
     Ok(state)
 }
@@ -118,6 +140,9 @@ fn put_state(state: &StreamState, out: &mut Encoder) {
     state.deadline.put(out);
     out.varint(u64::from(state.producer_count));
     state.written_at.put(out);
+    if state.trimmed > StreamPos::ZERO {
+        state.trimmed.put(out);
+    }
 }
 
 fn take_state(from: &mut Decoder<'_>, id: StreamId) -> Result<StreamState, Malformed> {
@@ -142,5 +167,6 @@ fn take_state(from: &mut Decoder<'_>, id: StreamId) -> Result<StreamState, Malfo
         deadline: Stored::take(from)?,
         producer_count: from.varint_u32("the number of producers")?,
         written_at: Stored::take(from)?,
+        trimmed: StreamPos::ZERO,
     })
 }

@@ -50,6 +50,8 @@ pub(super) fn check(catalog: &Catalog, report: &mut Report) -> Extents {
 /// What a stream's row says, for the other tables to be held against.
 struct Seen {
     own_from: StreamPos,
+    /// What lies before may have been given back.
+    begins_by: StreamPos,
     head: Head,
     name: String,
     forks: BTreeSet<StreamId>,
@@ -126,6 +128,7 @@ impl<'tx> Look<'tx> {
             }
             let seen = Seen {
                 own_from: state.own_from(),
+                begins_by: state.trimmed.max(state.own_from()),
                 head,
                 name: state.config.name.as_str().to_owned(),
                 forks: (*state.forks).clone(),
@@ -182,7 +185,8 @@ impl<'tx> Look<'tx> {
                 continue;
             };
             let (end, count) = ends.get(&id).copied().unwrap_or((seen.own_from, 0));
-            if extent.from != end {
+            let begins_later = count == 0 && extent.from <= seen.begins_by;
+            if extent.from != end && !begins_later {
                 let from = extent.from;
                 self.wrong(format!(
                     "the extents of stream {id} end at {end} and go on at {from}"
@@ -196,8 +200,10 @@ impl<'tx> Look<'tx> {
         }
         let mut wrong = Vec::new();
         for (id, seen) in &self.streams {
-            let found = ends.get(id).copied().unwrap_or((seen.own_from, 0));
-            if found != (seen.head.sealed, seen.head.extents) {
+            let (end, count) = ends.get(id).copied().unwrap_or((seen.own_from, 0));
+            let given_back = count == 0 && seen.head.sealed <= seen.begins_by;
+            let is_whole = end == seen.head.sealed || given_back;
+            if !is_whole || count != seen.head.extents {
                 wrong.push(format!(
                     "stream {id} has not the extents that its row counts"
                 ));

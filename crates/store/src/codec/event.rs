@@ -23,6 +23,7 @@ const TOUCHED: u8 = 4;
 const FORK_ADDED: u8 = 5;
 const FORK_DROPPED: u8 = 6;
 const GENERATION_RAISED: u8 = 7;
+const TRIMMED: u8 = 8;
 
 /// More than any record's fields of bounded size take, texts and lists not counted.
 const FIXED_BYTES_MAX: u64 = 192;
@@ -51,6 +52,10 @@ pub fn put_event(event: &Event, out: &mut Encoder) -> Range<usize> {
         Event::ForkDropped { stream, fork } => {
             put_head(FORK_DROPPED, *stream, out);
             fork.put(out);
+        }
+        Event::Trimmed { stream, to } => {
+            put_head(TRIMMED, *stream, out);
+            to.put(out);
         }
         Event::GenerationRaised { stream, generation } => {
             put_head(GENERATION_RAISED, *stream, out);
@@ -83,6 +88,10 @@ pub fn take_event(frame: &Bytes, from: &mut Decoder<'_>) -> Result<Event, Malfor
         FORK_DROPPED => Event::ForkDropped {
             stream,
             fork: StreamId::take(from)?,
+        },
+        TRIMMED => Event::Trimmed {
+            stream,
+            to: StreamPos::take(from)?,
         },
         GENERATION_RAISED => Event::GenerationRaised {
             stream,

@@ -14,7 +14,7 @@ use millrace_env::Rng;
 /// Any event whose payload has fewer than `payload_max` bytes.
 pub(crate) fn event(rng: &Rng, payload_max: u64) -> Event {
     let stream = StreamId::from_raw(rng.next());
-    match rng.below(10) {
+    match rng.below(11) {
         0 => Event::Created(Box::new(created(rng, stream, payload_max))),
         1..=4 => Event::Appended(appended(rng, stream, payload_max)),
         5 => Event::Deleted {
@@ -36,6 +36,10 @@ pub(crate) fn event(rng: &Rng, payload_max: u64) -> Event {
         8 => Event::ForkDropped {
             stream,
             fork: StreamId::from_raw(rng.next()),
+        },
+        9 => Event::Trimmed {
+            stream,
+            to: position(rng),
         },
         _ => Event::GenerationRaised {
             stream,

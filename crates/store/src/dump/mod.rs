@@ -126,6 +126,7 @@ fn event_record(event: &Event) -> Record {
         Event::ForkAdded { fork, .. } | Event::ForkDropped { fork, .. } => {
             record.text("fork", fork)
         }
+        Event::Trimmed { to, .. } => record.number("to", to.get()),
         Event::GenerationRaised { generation, .. } => record.number("generation", generation.get()),
     }
 }
@@ -138,6 +139,7 @@ fn event_kind(event: &Event) -> &'static str {
         Event::Touched { .. } => "touched",
         Event::ForkAdded { .. } => "fork-added",
         Event::ForkDropped { .. } => "fork-dropped",
+        Event::Trimmed { .. } => "trimmed",
         Event::GenerationRaised { .. } => "generation-raised",
     }
 }
@@ -288,6 +290,7 @@ fn stream_record(state: &StreamState) -> Record {
         .number("producers", u64::from(state.producer_count))
         .number("created_at", config.created_at.get())
         .number("written_at", state.written_at.get())
+        .number("trimmed", state.trimmed.get())
 }
 
 fn print_segment_rows(

@@ -115,6 +115,7 @@ impl Tables<'_> {
         let mut head = match (&old, change.state) {
             (Some((head, _)), _) => *head,
             (None, Some(state)) => Head {
+                trimmed: false,
                 extents: 0,
                 forks: 0,
                 deadline: None,
@@ -139,6 +140,7 @@ impl Tables<'_> {
             );
             return Err(StoreError::corrupt(what).into());
         }
+        self.drop_trimmed(id, &mut head, state)?;
         let deadline = row::deadline_of(state);
         self.move_deadline(id, head.deadline, deadline);
         head.deadline = deadline;
@@ -175,6 +177,38 @@ impl Tables<'_> {
         if head.extents > SCATTERED_EXTENTS && !extents.is_empty() {
             self.scattered.insert(id.get(), ())?;
         }
+        Ok(())
+    }
+
+    /// Gives extents back that lie before all that anybody may still need. One that is cut by that
+    /// stays whole.
+    fn drop_trimmed(
+        &mut self,
+        id: StreamId,
+        head: &mut Head,
+        state: &StreamState,
+    ) -> Result<(), Fault> {
+        let needed_from = state.needed_from();
+        if state.trimmed == StreamPos::ZERO || needed_from == state.own_from() {
+            return Ok(());
+        }
+        let mut gone = Vec::new();
+        for entry in self
+            .extents
+            .range((id.get(), 0)..(id.get(), needed_from.get()))?
+        {
+            let (key, value) = entry?;
+            let extent = extent_in(key.value(), value.value());
+            let extent = extent.map_err(|fault| malformed("extents", id, fault))?;
+            if extent.until > needed_from {
+                break;
+            }
+            gone.push(extent);
+        }
+        for extent in &gone {
+            self.remove_extent(extent)?;
+        }
+        head.extents -= count(&gone);
         Ok(())
     }
 
