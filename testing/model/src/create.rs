@@ -36,6 +36,7 @@ impl Model {
         };
         let writer = self.new_writer();
         let inherited = copy.as_ref().filter(|copy| !copy.messages.is_empty());
+        let trimmed = copy.as_ref().map_or(0, |copy| copy.trimmed);
         let mut stream = Stream {
             starter: inherited.map_or(writer, |copy| copy.starter),
             spec: spec.clone(),
@@ -50,6 +51,7 @@ impl Model {
             soft_deleted: false,
             deadline,
             live_readers: 0,
+            trimmed,
         };
         stream.write(first);
         if spec.closed {
@@ -78,6 +80,7 @@ impl Model {
                 anchor,
             },
             messages: source.first(until),
+            trimmed: source.trimmed,
         })
     }
 }
@@ -88,6 +91,7 @@ struct Copy {
     lifetime: Lifetime,
     branch: Branch,
     messages: Vec<Message>,
+    trimmed: u64,
 }
 
 /// PROTOCOL 4.2: what is named wins, but the content type may not differ.
@@ -143,9 +147,11 @@ impl Stream {
             _ => return false,
         };
         let sub_offset = self.spec.fork.as_ref().map(|fork| fork.sub_offset);
+        let was = self.spec.fork.as_ref().map(|fork| fork.anchor);
         let same_anchor = match asked.anchor {
+            _ if was == Some(asked.anchor) => true,
             ForkAnchor::Tail => true,
-            ForkAnchor::Start => branch.anchor == 0,
+            ForkAnchor::Start => branch.anchor == 0 || was == Some(ForkAnchor::Start),
             // There is one start, whoever wrote the first byte of it.
             ForkAnchor::At(offset) if branch.anchor == 0 => offset.position.get() == 0,
             ForkAnchor::At(offset) => self.offset_at(branch.anchor) == offset,
@@ -156,7 +162,10 @@ impl Stream {
     fn anchor(&self, anchor: ForkAnchor) -> Result<u64, Refusal> {
         match anchor {
             ForkAnchor::Tail => Ok(self.len()),
-            ForkAnchor::Start => Ok(0),
+            ForkAnchor::Start => Ok(self.trimmed),
+            ForkAnchor::At(offset) if offset.position.get() < self.trimmed => {
+                Err(Refusal::ForkPosition)
+            }
             ForkAnchor::At(offset) if self.owns(offset) && self.can_be_read_from(offset) => {
                 Ok(offset.position.get())
             }

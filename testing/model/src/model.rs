@@ -137,6 +137,24 @@ impl Model {
         })
     }
 
+    /// A trim up to an offset, which is one of this model's.
+    pub fn trim(&mut self, name: &StreamName, to: Offset) -> Reply {
+        let stream = self.reach(name)?;
+        if !stream.owns(to) {
+            return Err(Refusal::OffsetGone {
+                earliest: stream.start(),
+            });
+        }
+        let to_position = to.position.get();
+        if to_position > stream.trimmed {
+            if !stream.can_be_read_from(to) {
+                return Err(Refusal::OffsetNotABoundary);
+            }
+            stream.trimmed = to_position;
+        }
+        Ok(Outcome::Done)
+    }
+
     /// DELETE.
     pub fn delete(&mut self, name: &StreamName) -> Reply {
         self.reach(name)?;

@@ -63,7 +63,7 @@ impl Stream {
     }
 
     pub(crate) fn content_from(&self, from: Offset) -> Result<Content, Refusal> {
-        if !self.owns(from) {
+        if !self.owns(from) || from.position.get() < self.trimmed {
             return Err(Refusal::OffsetGone {
                 earliest: self.start(),
             });

@@ -29,6 +29,8 @@ pub struct Stream {
     pub(crate) soft_deleted: bool,
     pub(crate) deadline: Option<u64>,
     pub(crate) live_readers: u64,
+    /// The first position that can be read.
+    pub(crate) trimmed: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -107,7 +109,7 @@ impl Stream {
 
     /// The first offset.
     pub fn start(&self) -> Offset {
-        self.offset_at(0)
+        self.offset_at(self.trimmed)
     }
 
     /// The offset of a position: with the writer of the byte before it, or who began the stream.

@@ -61,6 +61,10 @@ impl Tokens {
                 Err(Refusal::ExpectedOffset { tail: model }),
                 Err(Refusal::ExpectedOffset { tail: real }),
             ) => self.pair(*model, *real),
+            (
+                Err(Refusal::OffsetGone { earliest: model }),
+                Err(Refusal::OffsetGone { earliest: real }),
+            ) => self.pair(*model, *real),
             (Err(Refusal::Config { .. }), Err(Refusal::Config { .. })) => Ok(()),
             (Err(model), Err(real)) if model == real => Ok(()),
             _ => differ(),

@@ -161,7 +161,9 @@ fn difference(state: &StreamState, asked: &CreateSpec) -> Option<&'static str> {
     let forks_agree = match (&config.spec.fork, &asked.fork) {
         (None, None) => true,
         (Some(was), Some(is)) => {
-            was.source == is.source && was.sub_offset == is.sub_offset && anchor_matches(state, is)
+            // A source that was trimmed begins elsewhere than at 0.
+            let same_anchor = was.anchor == is.anchor || anchor_matches(state, is);
+            was.source == is.source && was.sub_offset == is.sub_offset && same_anchor
         }
         _ => false,
     };

@@ -7,6 +7,7 @@ mod forks;
 mod generations;
 mod lifetime;
 mod producers;
+mod trims;
 
 use std::{cell::Cell, collections::BTreeMap, sync::Arc};
 
@@ -183,8 +184,13 @@ impl Bench {
         self.take(decision)
     }
 
+    fn trim(&mut self, to: Offset) -> Result<Outcome, Refusal> {
+        let decision = decide::trim(self.state.as_ref(), to, self.judge());
+        self.take(decision)
+    }
+
     fn add_fork(&mut self, fork: StreamId) -> Result<Outcome, Refusal> {
-        let decision = decide::add_fork(self.state.as_ref(), fork, self.judge());
+        let decision = decide::add_fork(self.state.as_ref(), fork, StreamPos::ZERO, self.judge());
         self.take(decision)
     }
 
@@ -224,6 +230,7 @@ impl Bench {
             at: StreamPos(position),
             content_type: state.config.content_type.clone(),
             lifetime: state.config.lifetime,
+            trimmed: state.trimmed,
             generations: state.generations.clone(),
             lineage: state.lineage_until(StreamPos(position)),
         }

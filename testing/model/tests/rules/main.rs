@@ -100,6 +100,7 @@ impl Pair {
                 let system = self.system.delete(&name);
                 self.agree(&model, &system);
             }
+            Op::Trim(name, to) => self.trim(*name, to.clone()),
             Op::Read(name) => self.read(*name, None),
             Op::ReadFrom(name, token) => self.read(*name, self.token(*token)),
             Op::BeginLive(name) => {
@@ -213,6 +214,30 @@ impl Pair {
 
     fn type_of(&self, name: &StreamName) -> Option<ContentType> {
         Some(self.model.stream(name)?.content_type().clone())
+    }
+
+    fn trim(&mut self, name: Name, to: AnchorPlan) {
+        let name = self.taken(name);
+        let (model, system) = match to {
+            AnchorPlan::Token(index) => match self.token(index) {
+                Some(pair) if self.means_one_thing(&name, pair) => pair,
+                _ => return,
+            },
+            AnchorPlan::Position(position) => {
+                let Some(stream) = self.model.stream(&name) else {
+                    return;
+                };
+                let offset = stream.offset_at(position.min(stream.len()));
+                let real = self.tokens.real(offset);
+                (offset, real.expect("every position was paired"))
+            }
+            AnchorPlan::Tail | AnchorPlan::Start => return,
+        };
+        let (model, system) = (
+            self.model.trim(&name, model),
+            self.system.trim(&name, system),
+        );
+        self.agree(&model, &system);
     }
 
     /// Where an append expects the stream to end, for the model and for the system.

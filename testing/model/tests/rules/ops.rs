@@ -39,6 +39,8 @@ pub(crate) enum Op {
     /// One of the creations before, perhaps with one part changed.
     Again(usize, Tweak),
     Delete(Name),
+    /// To one of the tokens that were ever seen, or to a position.
+    Trim(Name, AnchorPlan),
     Read(Name),
     /// From one of the tokens that were ever seen.
     ReadFrom(Name, usize),
@@ -399,6 +401,7 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
         3 => (any::<usize>(), tweak()).prop_map(|(nth, tweak)| Op::Again(nth, tweak)),
         14 => append(),
         2 => name().prop_map(Op::Delete),
+        3 => (name(), anchor()).prop_map(|(name, to)| Op::Trim(name, to)),
         2 => name().prop_map(Op::Read),
         2 => (name(), any::<usize>()).prop_map(|(name, token)| Op::ReadFrom(name, token)),
         1 => name().prop_map(Op::BeginLive),

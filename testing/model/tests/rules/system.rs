@@ -217,7 +217,8 @@ impl System {
         let judge = self.judge(None);
         let tried = decide::create(None, command, slot, generation, judge);
         tried.reply?;
-        self.add_fork(source.stream, StreamId::new(slot, generation))?;
+        let fork = StreamId::new(slot, generation);
+        self.add_fork(source.stream, fork, source.trimmed)?;
         let decision = decide::create(None, command, slot, generation, judge);
         self.answer(decision)
     }
@@ -232,9 +233,9 @@ impl System {
         next_generation(slot, last.max(above))
     }
 
-    fn add_fork(&mut self, source: StreamId, fork: StreamId) -> Reply {
+    fn add_fork(&mut self, source: StreamId, fork: StreamId, trimmed: StreamPos) -> Reply {
         let state = self.kept.states.get(&source);
-        let decision = decide::add_fork(state, fork, self.judge(state));
+        let decision = decide::add_fork(state, fork, trimmed, self.judge(state));
         self.answer(decision)
     }
 
@@ -252,7 +253,8 @@ impl System {
             return;
         };
         let fork = StreamId::new(slot, self.next_generation(slot, Generation(1_000_000)));
-        drop(self.add_fork(source, fork));
+        let trimmed = self.kept.states[&source].trimmed;
+        drop(self.add_fork(source, fork, trimmed));
     }
 
     /// A restart: the log is replayed, and references to forks that never came to be are dropped.
@@ -285,8 +287,10 @@ impl System {
         };
         let anchor = match fork.anchor {
             ForkAnchor::Tail => state.tail,
-            ForkAnchor::Start => StreamPos::ZERO,
-            ForkAnchor::At(offset) if state.owns(offset) && self.is_boundary(state, offset) => {
+            ForkAnchor::Start => state.trimmed,
+            ForkAnchor::At(offset)
+                if state.reads_from(offset) && self.is_boundary(state, offset) =>
+            {
                 offset.position
             }
             ForkAnchor::At(_) => return Err(Refusal::ForkPosition),
@@ -299,6 +303,7 @@ impl System {
             at,
             content_type: state.config.content_type.clone(),
             lifetime: state.config.lifetime,
+            trimmed: state.trimmed,
             generations: state.generations.clone(),
             lineage: state.lineage_until(at),
         })
@@ -335,6 +340,18 @@ impl System {
         let state = self.kept.named(name);
         let known = state.and_then(|state| self.kept.producers.get(&state.id));
         let decision = decide::append(state, &Known(known), append, self.judge(state));
+        self.answer(decision)
+    }
+
+    /// As the engine does it: a boundary first, where the trim would go forward.
+    pub(crate) fn trim(&mut self, name: &StreamName, to: Offset) -> Reply {
+        let state = self.reach(name)?;
+        let goes_on = state.owns(to) && to.position > state.trimmed;
+        if goes_on && !self.is_boundary(&state, to) {
+            return Err(Refusal::OffsetNotABoundary);
+        }
+        let state = self.kept.named(name);
+        let decision = decide::trim(state, to, self.judge(state));
         self.answer(decision)
     }
 
@@ -387,7 +404,7 @@ impl System {
     ) -> Result<Vec<u8>, Refusal> {
         let state = self.reach(name)?;
         let from = from.unwrap_or(state.start_offset());
-        if !state.owns(from) {
+        if !state.reads_from(from) {
             let earliest = state.start_offset();
             return Err(Refusal::OffsetGone { earliest });
         }

@@ -74,7 +74,12 @@ fn whoever_first_sees_an_expiry_logs_it_and_finds_nothing() {
         assert_eq!(decision.reply, Err(Refusal::NotFound));
         assert_eq!(decision.events, [expiry_of(&bench)]);
     }
-    let fork = decide::add_fork(bench.state.as_ref(), StreamId::from_raw(9), bench.judge());
+    let fork = decide::add_fork(
+        bench.state.as_ref(),
+        StreamId::from_raw(9),
+        StreamPos::ZERO,
+        bench.judge(),
+    );
     assert_eq!(fork.reply, Err(Refusal::SourceNotFound));
     assert_eq!(fork.events, [expiry_of(&bench)]);
 }
