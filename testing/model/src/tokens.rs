@@ -60,8 +60,8 @@ impl Tokens {
             | (
                 Err(Refusal::ExpectedOffset { tail: model }),
                 Err(Refusal::ExpectedOffset { tail: real }),
-            ) => self.pair(*model, *real),
-            (
+            )
+            | (
                 Err(Refusal::OffsetGone { earliest: model }),
                 Err(Refusal::OffsetGone { earliest: real }),
             ) => self.pair(*model, *real),

@@ -1,8 +1,8 @@
 //! Trims (`docs/extensions.md`): what lies before an offset can be read no longer, in any way of reading.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
-use millrace_env::sleep;
+use millrace_env::{Disk as _, Env, sleep};
 use serde_json::json;
 
 use crate::support::{Answer, JSON, TestServer, path};
@@ -214,10 +214,12 @@ async fn the_space_of_what_was_trimmed_is_given_back() {
         server.append("a", JSON, &large).await;
         sleep(Duration::from_millis(40)).await;
     }
+    let env = Env::real(&server.directory.0);
     let stored = || {
-        let files = std::fs::read_dir(server.directory.0.join("segments")).unwrap();
-        let lens = files.map(|file| file.unwrap().metadata().unwrap().len());
-        lens.sum::<u64>()
+        let files = env.disk.list(Path::new("segments")).expect("a directory");
+        files.iter().map(|file| file.len).sum::<u64>()
+    };
+        names.into_iter().map(len).sum::<u64>()
     };
     for _ in 0..200 {
         if stored() > 11 << 20 {

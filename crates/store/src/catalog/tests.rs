@@ -737,6 +737,7 @@ proptest! {
         let rng = Rng::from_seed(seed);
         let state = any_state(&rng);
         let head = row::Head {
+            trimmed: state.trimmed > StreamPos::ZERO,
             extents: u32::try_from(rng.below(9)).unwrap(),
             forks: row::forks_of(&state),
             deadline: row::deadline_of(&state),
@@ -755,7 +756,7 @@ proptest! {
     fn a_damaged_row_never_panics(seed: u64, cut in 0usize..400, at in 0usize..400, with: u8) {
         let rng = Rng::from_seed(seed);
         let state = any_state(&rng);
-        let head = row::Head { extents: 0, forks: 0, deadline: None, sealed: StreamPos(0) };
+        let head = row::Head { trimmed: false, extents: 0, forks: 0, deadline: None, sealed: StreamPos(0) };
         let mut bytes = row::row(&head, &state);
         if let Some(byte) = bytes.get_mut(at) {
             *byte ^= with;
@@ -795,6 +796,9 @@ fn any_state(rng: &Rng) -> StreamState {
             // Events of any shape: not all of them could have been decided.
         }
         let mut state = apply(None, &event).expect("a creation leaves a stream");
+        if rng.below(2) == 0 {
+            state.trimmed = StreamPos(rng.below(state.tail.get().saturating_add(1).max(1)));
+        }
         for _ in 0..rng.below(4) {
             state = match rng.below(3) {
                 0 => forked(state, StreamId::from_raw(rng.next())),
