@@ -219,8 +219,6 @@ async fn the_space_of_what_was_trimmed_is_given_back() {
         let files = env.disk.list(Path::new("segments")).expect("a directory");
         files.iter().map(|file| file.len).sum::<u64>()
     };
-        names.into_iter().map(len).sum::<u64>()
-    };
     for _ in 0..200 {
         if stored() > 11 << 20 {
             break;

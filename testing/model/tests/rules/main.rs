@@ -100,7 +100,7 @@ impl Pair {
                 let system = self.system.delete(&name);
                 self.agree(&model, &system);
             }
-            Op::Trim(name, to) => self.trim(*name, to.clone()),
+            Op::Trim(name, to) => self.trim(*name, to),
             Op::Read(name) => self.read(*name, None),
             Op::ReadFrom(name, token) => self.read(*name, self.token(*token)),
             Op::BeginLive(name) => {
@@ -216,10 +216,10 @@ impl Pair {
         Some(self.model.stream(name)?.content_type().clone())
     }
 
-    fn trim(&mut self, name: Name, to: AnchorPlan) {
+    fn trim(&mut self, name: Name, to: &AnchorPlan) {
         let name = self.taken(name);
         let (model, system) = match to {
-            AnchorPlan::Token(index) => match self.token(index) {
+            AnchorPlan::Token(index) => match self.token(*index) {
                 Some(pair) if self.means_one_thing(&name, pair) => pair,
                 _ => return,
             },
@@ -227,7 +227,7 @@ impl Pair {
                 let Some(stream) = self.model.stream(&name) else {
                     return;
                 };
-                let offset = stream.offset_at(position.min(stream.len()));
+                let offset = stream.offset_at((*position).min(stream.len()));
                 let real = self.tokens.real(offset);
                 (offset, real.expect("every position was paired"))
             }
