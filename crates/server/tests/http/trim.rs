@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use millrace_env::{Disk as _, Env, sleep};
+use millrace_env::{Env, sleep};
 use serde_json::json;
 
 use crate::support::{Answer, JSON, TestServer, path};
