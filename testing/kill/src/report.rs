@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::{monitor::Counts, schedule::Settings};
+use millrace_monitor::judge::Counts;
+
+use crate::schedule::Settings;
 
 /// How a run ended.
 #[derive(Debug, Default)]
