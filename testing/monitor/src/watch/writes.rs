@@ -78,6 +78,11 @@ impl Watcher {
             Some(fork) => {
                 let anchor = fork.at.filter(|_| fork.exactly);
                 if let Some(anchor) = anchor {
+                    // Its start is its own, whoever's it is a copy of.
+                    let anchor = match anchor.position {
+                        0 => at.at(0),
+                        _ => anchor,
+                    };
                     self.moved(told, anchor, at, &wire);
                 } else {
                     self.carried(told, at.at(since), at, &wire);
