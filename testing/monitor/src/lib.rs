@@ -21,4 +21,6 @@
 
 pub mod judge;
 pub mod message;
+pub mod report;
+pub mod tee;
 pub mod watch;

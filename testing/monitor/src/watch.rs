@@ -265,13 +265,13 @@ impl Watcher {
     fn carried(&mut self, told: &Told<'_>, from: Token, to: Token, bytes: &[u8]) {
         self.counts.bytes += bytes.len() as u64;
         let joined = self.prefixes.carried(from, to, bytes, told.by);
-        self.joined(told, joined);
+        self.joined(told, &joined);
     }
 
-    fn joined(&mut self, told: &Told<'_>, joined: Result<(), Contradiction>) {
+    fn joined(&mut self, told: &Told<'_>, joined: &Result<(), Contradiction>) {
         if let Err(Contradiction { at, by }) = joined {
             let what = format!("the bytes before {at} are not those that were told before");
-            self.fault(told, (what, by));
+            self.fault(told, (what, *by));
         }
     }
 

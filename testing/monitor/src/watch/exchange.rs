@@ -22,6 +22,13 @@ pub struct Exchange {
     pub(crate) is_over: bool,
 }
 
+impl Exchange {
+    /// Whether its answer has begun to pass.
+    pub fn has_answer(&self) -> bool {
+        self.answer.is_some()
+    }
+}
+
 /// A body.
 #[derive(Debug, Default)]
 pub(crate) enum Body {

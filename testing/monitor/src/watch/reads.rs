@@ -101,12 +101,11 @@ impl Watcher {
 
     /// A read from what was the tail: where that was follows from what it carried.
     fn since_tail(&mut self, told: &Told<'_>, at: Token, wire: &[u8]) {
-        match at.position.checked_sub(wire.len() as u64) {
-            Some(since) => self.carried(told, at.at(since), at, wire),
-            None => {
-                let what = format!("{} bytes are said to end at {at}", wire.len());
-                self.fault(told, (what, 0));
-            }
+        if let Some(since) = at.position.checked_sub(wire.len() as u64) {
+            self.carried(told, at.at(since), at, wire);
+        } else {
+            let what = format!("{} bytes are said to end at {at}", wire.len());
+            self.fault(told, (what, 0));
         }
     }
 

@@ -89,7 +89,7 @@ impl Watcher {
                 }
                 if let Some(anchor) = fork.at {
                     let shared = self.prefixes.shares(at.generation, anchor, told.by);
-                    self.joined(told, shared);
+                    self.joined(told, &shared);
                 }
             }
         }
@@ -173,7 +173,7 @@ impl Watcher {
             None => life.loses_count(),
             Some(Some(from)) => faults.extend(life.takes(from, at.position, told.sent).err()),
             Some(None) => {
-                faults.push((format!("an append ends at {at}, before its first byte"), 0))
+                faults.push((format!("an append ends at {at}, before its first byte"), 0));
             }
         }
         for fault in faults {
