@@ -10,6 +10,9 @@
 mod http;
 mod passing;
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     io,
     net::SocketAddr,
