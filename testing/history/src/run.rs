@@ -217,6 +217,9 @@ impl<'a> Run<'a> {
         let wrong = self.shared.broken.lock();
         let mut wrong = wrong.unwrap_or_else(std::sync::PoisonError::into_inner);
         self.outcome.broken.append(&mut wrong);
+        let seen = self.shared.watcher.lock().violations().to_vec();
+        let seen = seen.iter().map(ToString::to_string);
+        self.outcome.broken.extend(seen);
     }
 
     fn tell(&self, begun: Instant) {

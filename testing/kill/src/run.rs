@@ -60,7 +60,12 @@ pub fn run(settings: &Settings) -> Result<Outcome, String> {
     outcome.took = killer.begun.elapsed();
     outcome.counts = world.judge().counts;
     outcome.lost = world.lost.load(std::sync::atomic::Ordering::Relaxed);
+    outcome.watched = world.watcher.lock().counts();
     outcome.violations = world.judge().violations().to_vec();
+    let seen = world.watcher.lock().violations().to_vec();
+    outcome
+        .violations
+        .extend(seen.iter().map(ToString::to_string));
     if outcome.violations.is_empty() {
         home.remove().map_err(|error| error.to_string())?;
     } else {
@@ -230,7 +235,8 @@ impl Killer<'_> {
         let late = self
             .within
             .is_some_and(|within| self.begun.elapsed() > within);
-        late || self.world.judge().violations().len() > VIOLATIONS_MAX
+        let seen = self.world.watcher.lock().violations().len();
+        late || self.world.judge().violations().len() + seen > VIOLATIONS_MAX
     }
 
     /// The load is gone: a graceful end, an offline check, another start, and all is still there.

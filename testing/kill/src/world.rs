@@ -14,6 +14,7 @@ use std::{
 use millrace_monitor::{
     judge::{Id, Judge, Mark, Whole},
     message::Kind,
+    tee::Shared,
 };
 
 use crate::{
@@ -39,6 +40,8 @@ pub struct Live {
 #[derive(Debug, Default)]
 pub struct World {
     judge: Mutex<Judge>,
+    /// Sees all that passes between the clients and every server.
+    pub watcher: Shared,
     place: Mutex<Place>,
     moved: Condvar,
     board: Mutex<Vec<Arc<Live>>>,
@@ -217,7 +220,7 @@ impl<'a> Caller<'a> {
         let (address, generation) = self.world.server().ok_or(Abandoned)?;
         match self.connection.take() {
             Some((connection, of)) if of == generation => Ok(Some((connection, of))),
-            _ => match Connection::open(address) {
+            _ => match Connection::overheard(address, &self.world.watcher) {
                 Ok(connection) => Ok(Some((connection, generation))),
                 Err(error) => {
                     self.cut(&error, generation, "connect");

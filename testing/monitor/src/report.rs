@@ -1,7 +1,5 @@
 //! What a watcher saw, for people and for programs.
 
-use std::fmt::Write as _;
-
 use serde_json::{Value, json};
 
 use crate::watch::{Violation, Watcher};
@@ -32,12 +30,7 @@ fn one(violation: &Violation) -> Value {
 
 /// As lines; none where nothing was wrong.
 pub fn lines(watcher: &Watcher) -> String {
-    let mut text = String::new();
-    for Violation { stream, what, seen } in watcher.violations() {
-        let _ = writeln!(text, "BROKEN {stream}: {what}");
-        for line in seen {
-            let _ = writeln!(text, "  {line}");
-        }
-    }
-    text
+    let told = watcher.violations().iter();
+    told.map(|violation| format!("BROKEN {violation}\n"))
+        .collect()
 }

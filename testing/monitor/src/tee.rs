@@ -8,6 +8,7 @@
 //! client has it. Its two moments of an exchange rest on that.
 
 mod http;
+mod overheard;
 mod passing;
 
 #[cfg(test)]
@@ -29,7 +30,8 @@ use tokio::{
 };
 
 use crate::watch::Watcher;
-use passing::Passing;
+pub use overheard::Overheard;
+pub use passing::Passing;
 
 const BUFFER_BYTES: usize = 64 << 10;
 

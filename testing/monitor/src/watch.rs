@@ -28,7 +28,10 @@ mod writes;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt,
+};
 
 pub use asking::Fields;
 pub use exchange::Exchange;
@@ -71,6 +74,15 @@ pub struct Violation {
     pub what: String,
     /// The answers that contradict each other, as far as they are known.
     pub seen: Vec<String>,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.stream, self.what)?;
+        self.seen
+            .iter()
+            .try_for_each(|seen| write!(f, "\n    {seen}"))
+    }
 }
 
 /// What was counted.

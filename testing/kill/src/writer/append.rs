@@ -131,7 +131,7 @@ fn tell(caller: &Caller<'_>, live: &Live, key: Key, sent: &Sent, answer: Option<
     let verdict = match answer {
         None => Ok(Settled::Unknown),
         Some((response, lost)) => {
-            let closing = monitor
+            let closing = judge
                 .get(live.id)
                 .map_or(Closing::Asked, |found| found.closing);
             verdict(response, *lost, sent.plain, closing)

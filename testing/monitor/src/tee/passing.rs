@@ -11,8 +11,9 @@ use crate::watch::Exchange;
 /// BOUND: of a request's body, no more is kept.
 const BODY_BYTES_MAX: usize = 64 << 20;
 
-/// One connection.
-pub(super) struct Passing {
+/// One connection between a client and a server.
+#[derive(Debug)]
+pub struct Passing {
     watcher: Shared,
     requests: Messages,
     answers: Messages,
@@ -26,13 +27,15 @@ pub(super) struct Passing {
     is_given_up: bool,
 }
 
+#[derive(Debug)]
 struct Flight {
     exchange: Exchange,
     method: String,
 }
 
 impl Passing {
-    pub(super) fn new(watcher: Shared) -> Self {
+    /// One that the watcher is told of.
+    pub fn new(watcher: Shared) -> Self {
         Self {
             watcher,
             requests: Messages::new(true),
@@ -45,8 +48,8 @@ impl Passing {
         }
     }
 
-    /// Bytes come from the client.
-    pub(super) fn request(&mut self, mut bytes: &[u8]) {
+    /// Bytes come from the client, and the server has not got them yet.
+    pub fn request(&mut self, mut bytes: &[u8]) {
         if self.is_given_up {
             return;
         }
@@ -95,8 +98,8 @@ impl Passing {
         }
     }
 
-    /// Bytes come from the server.
-    pub(super) fn answer(&mut self, mut bytes: &[u8]) {
+    /// Bytes come from the server, and the client has not got them yet.
+    pub fn answer(&mut self, mut bytes: &[u8]) {
         if self.is_given_up {
             return;
         }
@@ -175,7 +178,7 @@ impl Passing {
     }
 
     /// The server has no more to say.
-    pub(super) fn server_ended(&mut self) {
+    pub fn server_ended(&mut self) {
         if !self.is_given_up && self.answers.is_open() {
             self.has_answered();
         }

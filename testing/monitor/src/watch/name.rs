@@ -10,6 +10,9 @@ use super::{
 /// BOUND: lives of one name that are remembered; of older ones nothing is said any more.
 const LIVES_MAX: usize = 64;
 
+/// BOUND: appends without an answer that are remembered; where there are more, nobody counts any more.
+const PENDING_MAX: usize = 4096;
+
 /// A name.
 #[derive(Debug, Default)]
 pub(crate) struct Name {
@@ -18,6 +21,8 @@ pub(crate) struct Name {
     own: HashMap<u64, usize>,
     /// Appends of which it is not known whether they were carried out, by exchange.
     pending: BTreeMap<u64, Pending>,
+    /// Whether there were more of them than are remembered.
+    uncounted: bool,
     /// Deletions that were sent and not answered.
     deletions: u64,
     /// When the last of those that were answered was.
@@ -54,6 +59,10 @@ impl Name {
     /// An append is sent.
     pub(crate) fn appending(&mut self, by: u64, bytes: u64, claim: Option<Claim>) {
         self.pending.insert(by, Pending { bytes, claim });
+        if self.pending.len() > PENDING_MAX {
+            self.pending.clear();
+            self.uncounted = true;
+        }
     }
 
     /// It is known what became of it.
@@ -141,7 +150,8 @@ impl Name {
         let Some(life) = self.own.get(&generation).map(|index| &self.lives[*index]) else {
             return Ok(());
         };
-        let Some(known) = life.accounted().filter(|known| *known < sight.at.position) else {
+        let known = life.accounted().filter(|_| !self.uncounted);
+        let Some(known) = known.filter(|known| *known < sight.at.position) else {
             return Ok(());
         };
         // A producer's request counts once, however often it was sent.
