@@ -190,11 +190,13 @@ fn say(line: &str) {
 }
 
 fn end(settings: &Settings, places: &HashMap<String, Place>) -> Result<bool, String> {
-    let mut wrong = 0;
-    for place in places.values() {
-        let watcher = place.watcher.lock();
-        eprint!("{}", report::lines(&watcher));
-        wrong += watcher.counts().violations;
+    let wrong: u64 = places
+        .values()
+        .map(|place| place.watcher.lock().counts().violations)
+        .sum();
+    if let Some(place) = places.get("server").filter(|_| settings.to.is_some()) {
+        // Who gives orders asks for reports.
+        eprint!("{}", report::lines(&place.watcher.lock()));
     }
     if let (Some(file), Some(place)) = (&settings.report, places.get("server")) {
         let report = report::json(&place.watcher.lock());

@@ -31,6 +31,6 @@ fn one(violation: &Violation) -> Value {
 /// As lines; none where nothing was wrong.
 pub fn lines(watcher: &Watcher) -> String {
     let told = watcher.violations().iter();
-    told.map(|violation| format!("BROKEN {violation}\n"))
-        .collect()
+    let lines: Vec<String> = told.map(|found| format!("BROKEN {found}\n")).collect();
+    lines.concat()
 }

@@ -222,13 +222,11 @@ impl Line {
 
     async fn more(&mut self) -> io::Result<()> {
         let known = self.came.len();
-        match self.conn.read_buf(&mut self.came).await? {
-            0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            _ => {
-                self.passing.answer(&self.came[known..]);
-                Ok(())
-            }
+        if self.conn.read_buf(&mut self.came).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        self.passing.answer(&self.came[known..]);
+        Ok(())
     }
 }
 

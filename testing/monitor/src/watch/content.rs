@@ -2,6 +2,7 @@
 //! with one comma after each.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use memchr::memmem;
 use serde_json::value::RawValue;
 
 /// How a stream's bytes are framed.
@@ -73,7 +74,9 @@ impl Carried {
             return Some(Self::About(least.saturating_sub(1), most));
         };
         let wire = kind.page(data.as_bytes())?;
-        if !data.contains(['\n', '\u{fffd}']) {
+        let is_exact = memchr::memchr(b'\n', data.as_bytes()).is_none()
+            && memmem::find(data.as_bytes(), "\u{fffd}".as_bytes()).is_none();
+        if is_exact {
             return Some(Self::Exactly(wire));
         }
         let (least, most) = bounds(data);

@@ -1,5 +1,7 @@
 //! Server-sent events as they come, in whatever pieces.
 
+use memchr::memmem;
+
 /// BOUND: an event that is longer is not read, nor is what comes after it.
 const EVENT_BYTES_MAX: usize = 64 << 20;
 
@@ -28,10 +30,7 @@ impl Events {
         }
         self.come.extend_from_slice(bytes);
         let mut found = Vec::new();
-        while let Some(at) = self.come[self.looked..]
-            .windows(2)
-            .position(|two| two == b"\n\n")
-        {
+        while let Some(at) = memmem::find(&self.come[self.looked..], b"\n\n") {
             let block: Vec<u8> = self.come.drain(..self.looked + at + 2).collect();
             self.looked = 0;
             found.extend(event(&String::from_utf8_lossy(&block)));
