@@ -136,6 +136,10 @@ impl Watcher {
         let From::At(token) = from else {
             return;
         };
+        if token.position < earliest.position {
+            // What lay there was given up.
+            return;
+        }
         let sure = self.sure();
         let name = self.names.entry(told.name.to_owned()).or_default();
         let certain = name.certain(told.sent, sure);
