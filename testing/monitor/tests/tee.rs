@@ -16,14 +16,14 @@ const REQUEST: &[u8] = b"GET /v1/stream/s HTTP/1.1\r\nHost: x\r\n\r\n";
 
 /// A server that does this with its first connection, behind a tee.
 fn serving(work: impl FnOnce(TcpStream) + Send + 'static) -> (Tee, thread::JoinHandle<()>) {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let address = listener.local_addr().unwrap();
-    let server = thread::spawn(move || work(listener.accept().unwrap().0));
-    (Tee::begin(address).unwrap(), server)
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let server = thread::spawn(move || work(listener.accept().expect("a client").0));
+    (Tee::begin(address).expect("another port"), server)
 }
 
 fn connect(to: SocketAddr) -> TcpStream {
-    TcpStream::connect(to).unwrap()
+    TcpStream::connect(to).expect("somebody listens")
 }
 
 fn noise() -> Vec<u8> {
