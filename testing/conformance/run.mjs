@@ -1,6 +1,9 @@
 // Runs the public conformance suite against the shipped binary, once for every configuration, and
 // counts what was executed: a suite that silently skips tests fails here (T96).
 //
+// In the clear, the suite runs through the monitor (testing/monitor), which holds every answer against all
+// others.
+//
 // `node run.mjs` runs the whole matrix; `node run.mjs local/4` only that configuration.
 
 import { spawn } from "node:child_process"
@@ -8,6 +11,7 @@ import { readFileSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 
+import { report as seenBy } from "../support/monitor.mjs"
 import { freshDirectory, removeDirectory, startServer } from "../support/server.mjs"
 import { makeCertificates } from "../support/tls.mjs"
 
@@ -20,6 +24,8 @@ const AT_ONCE = 2
 // What version 0.3.6 of the suite holds. The skipped ones are its group "Reserved subscription
 // APIs", which no part of the base protocol needs.
 const EXPECTED = { total: 338, passed: 332, skipped: 6, failed: 0 }
+// What passes the monitor at least, with what the suite asks at random.
+const WATCHED = { asked: 3000, answered: 3000, appends: 800, events: 90, bytes: 5_000_000 }
 const SKIPPED_GROUP = "Reserved subscription APIs"
 
 // In the clear over HTTP/1.1; then with TLS, over both versions of HTTP.
@@ -69,6 +75,7 @@ async function check({ durability, shards, protocol, name }) {
         `${counts.skipped} skipped, ${counts.failed} failed, ${seconds} s`,
     )
     const found = [...faultsOf(report, counts), ...faultsOfProtocol(protocol, protocols), ...faultsOfExit(alive, stopped)]
+    if (!tls) found.push(...faultsOfWatch(await seenBy(server.dataDir), name))
     if (found.length > 0) console.error(server.log)
     return found
   } finally {
@@ -140,6 +147,15 @@ function faultsOfProtocol(protocol, protocols) {
   const wanted = JSON.stringify([protocol ?? null])
   const spoken = JSON.stringify(protocols)
   return spoken === wanted ? [] : [`the suite spoke ${spoken}, expected ${wanted}`]
+}
+
+/** That the monitor saw all of it. What it found wrong was told when the server ended. */
+function faultsOfWatch(seen, name) {
+  console.log(`conformance ${name}: the monitor saw ${seen.answered} of ${seen.asked} answers, ${seen.events} events, ${seen.appends} appends, ${seen.bytes} bytes`)
+  const missed = Object.keys(WATCHED)
+    .filter((key) => seen[key] < WATCHED[key])
+    .map((key) => `the monitor saw ${seen[key]} ${key}, expected at least ${WATCHED[key]}`)
+  return seen.unwatched > 0 ? [...missed, `the monitor lost sight of ${seen.unwatched} connections`] : missed
 }
 
 function faultsOfExit(alive, { code, signal, ms }) {

@@ -1,7 +1,8 @@
 // Starts and ends the real binary for tests written in JavaScript.
 //
 // A server is known by the process this file spawned and is ended by that pid alone. Every start
-// waits until `/ready` answers 200, so a test never races recovery.
+// waits until `/ready` answers 200, so a test never races recovery. Clients meet it through the monitor
+// (monitor.mjs), which fails the test when an answer cannot be.
 //
 // Environment: `MILLRACE_BIN` names the binary (default: `target/release/millrace` of this
 // repository).
@@ -13,6 +14,8 @@ import { get as getHttps } from "node:https"
 import { tmpdir } from "node:os"
 import { dirname, join, resolve } from "node:path"
 import { fileURLToPath } from "node:url"
+
+import { assertHonest, rest, watch } from "./monitor.mjs"
 
 const REPOSITORY = resolve(dirname(fileURLToPath(import.meta.url)), "..", "..")
 const READY_WITHIN_MS = 30_000
@@ -104,19 +107,40 @@ class Server {
     const late = setTimeout(() => this.process.kill("SIGKILL"), withinMs)
     const exit = await this.exited
     clearTimeout(late)
-    return { ...exit, ms: Math.round(performance.now() - begun) }
+    const ms = Math.round(performance.now() - begun)
+    await this.unwatch()
+    return { ...exit, ms }
   }
 
   /** Ends the process as a crash would. */
   async kill() {
     if (!this.exit) this.process.kill("SIGKILL")
     await this.exited
+    await this.unwatch()
+  }
+
+  /** Puts the monitor between clients and this server; they find it at `port`, unless that is 0. */
+  async watch(port) {
+    this.isWatched = true
+    this.ownPort = this.port
+    this.port = await watch(this.dataDir, this.ownPort, port)
+    this.url = `http://127.0.0.1:${this.port}`
+  }
+
+  async unwatch() {
+    if (!this.isWatched) return
+    this.isWatched = false
+    await rest(this.dataDir)
+    await assertHonest(this.dataDir)
   }
 
   /** Ends the server and removes a data directory that was made for it. */
   async dispose() {
-    await this.kill()
-    if (this.ownsData) removeDirectory(this.dataDir)
+    try {
+      await this.kill()
+    } finally {
+      if (this.ownsData) removeDirectory(this.dataDir)
+    }
   }
 }
 
@@ -137,9 +161,10 @@ function statusOf(url, ca) {
  *
  * `dataDir`: kept by the caller; without it a fresh one is made, and removed by `dispose`.
  * `port`: 0 lets the system choose. `args`: further flags. `env`: further environment. `tls`: what
- * `makeCertificates` (tls.mjs) made.
+ * `makeCertificates` (tls.mjs) made. `watched`: whether clients meet it through the monitor; it cannot read
+ * TLS, and must not watch where a test changes the data behind the server's back.
  */
-export async function startServer({ dataDir, port = 0, durability = "local", shards = 1, longPoll = "500ms", args = [], env = {}, tls } = {}) {
+export async function startServer({ dataDir, port = 0, durability = "local", shards = 1, longPoll = "500ms", args = [], env = {}, tls, watched = !tls } = {}) {
   const ownsData = dataDir === undefined
   const data = dataDir ?? freshDirectory()
   const run = freshDirectory("run")
@@ -147,7 +172,7 @@ export async function startServer({ dataDir, port = 0, durability = "local", sha
   const flags = [
     "serve",
     ["--host", "127.0.0.1"],
-    ["--port", String(port)],
+    ["--port", String(watched ? 0 : port)],
     ["--port-file", portFile],
     ["--data-dir", data],
     ["--durability", durability],
@@ -165,6 +190,7 @@ export async function startServer({ dataDir, port = 0, durability = "local", sha
   process.once("exit", () => child.kill("SIGKILL"))
   try {
     await server.becomeReady(portFile)
+    if (watched) await server.watch(port)
   } finally {
     removeDirectory(run)
   }

@@ -85,9 +85,9 @@ async function filled() {
   return { data, streams }
 }
 
-/** What a server on `data` answers for each stream; `refused` when it does not start. */
+/** What a server on damaged `data` answers for each stream; `refused` when it does not start. */
 async function answers(data, streams) {
-  const server = await startServer({ dataDir: data }).catch((error) => error)
+  const server = await startServer({ dataDir: data, watched: false }).catch((error) => error)
   if (server instanceof Error) return { refused: server.message }
   const found = {}
   for (const name of Object.keys(streams)) {

@@ -252,7 +252,7 @@ impl<'a> Client<'a> {
     fn connection(&mut self, address: SocketAddr, life: usize) -> Option<Connection> {
         match self.connection.take() {
             Some((connection, of)) if of == life => Some(connection),
-            _ => Connection::open(address).ok(),
+            _ => Connection::overheard(address, &self.round.shared.watcher).ok(),
         }
     }
 }

@@ -9,6 +9,8 @@ use std::{
     },
 };
 
+use millrace_monitor::tee;
+
 use crate::{
     history::{Append, Item, Offset, Operation, Record, Refusal, Verdict},
     place::Place,
@@ -21,6 +23,8 @@ pub struct Shared {
     items: AtomicU32,
     /// Requests that were cut off half way.
     pub cut: AtomicU64,
+    /// Sees all that passes between the clients and every life of the server.
+    pub watcher: tee::Shared,
     /// Answers that must not be, whatever else happened.
     pub broken: Mutex<Vec<String>>,
 }

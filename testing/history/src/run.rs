@@ -18,7 +18,7 @@ use crate::{
     history::Record,
     place::Place,
     round::{Open, Round, Shared, close},
-    settings::Settings,
+    settings::{Judge, Settings},
 };
 
 const CLIENTS: u32 = 6;
@@ -210,13 +210,20 @@ impl<'a> Run<'a> {
     }
 
     fn judge(&mut self, history: &[Record]) {
-        match check(history) {
-            Ok(checked) => self.outcome.checked.add(checked),
-            Err(why) => self.outcome.broken.push(why.explain().to_string()),
+        if self.settings.judge != Judge::Watcher {
+            match check(history) {
+                Ok(checked) => self.outcome.checked.add(checked),
+                Err(why) => self.outcome.broken.push(why.explain().to_string()),
+            }
+            let wrong = self.shared.broken.lock();
+            let mut wrong = wrong.unwrap_or_else(std::sync::PoisonError::into_inner);
+            self.outcome.broken.append(&mut wrong);
         }
-        let wrong = self.shared.broken.lock();
-        let mut wrong = wrong.unwrap_or_else(std::sync::PoisonError::into_inner);
-        self.outcome.broken.append(&mut wrong);
+        if self.settings.judge != Judge::Order {
+            let seen = self.shared.watcher.lock().violations().to_vec();
+            let seen = seen.iter().map(ToString::to_string);
+            self.outcome.broken.extend(seen);
+        }
     }
 
     fn tell(&self, begun: Instant) {

@@ -8,7 +8,7 @@ use std::{
 
 /// How to call it.
 const USAGE: &str = "millrace-history [--rounds 100] [--minutes 0] [--seed <number>] \
-     [--durability local]; --minutes ends it earlier, 0 never does; MILLRACE_BIN names the binary";
+     [--durability local] [--judge both|order|watcher]; --minutes ends it earlier, 0 never does; MILLRACE_BIN names the binary";
 
 /// The settings of one run.
 #[derive(Clone, Debug)]
@@ -23,6 +23,19 @@ pub struct Settings {
     pub seed: u64,
     /// The server's durability.
     pub durability: String,
+    /// Who says what is wrong.
+    pub judge: Judge,
+}
+
+/// Who says what is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judge {
+    /// Each of the others.
+    Both,
+    /// The search for an order that explains every answer.
+    Order,
+    /// The watcher of `testing/monitor`.
+    Watcher,
 }
 
 impl Settings {
@@ -34,6 +47,7 @@ impl Settings {
             within: None,
             seed: RandomState::new().hash_one(()) >> 16,
             durability: "local".into(),
+            judge: Judge::Both,
         };
         while let Some(flag) = args.next() {
             let value = args.next().ok_or(USAGE)?;
@@ -41,6 +55,7 @@ impl Settings {
                 "--rounds" => settings.rounds = number(&value)?,
                 "--seed" => settings.seed = number(&value)?,
                 "--durability" => settings.durability = value,
+                "--judge" => settings.judge = judge(&value)?,
                 "--minutes" => {
                     let minutes: u64 = number(&value)?;
                     settings.within = (minutes > 0).then(|| Duration::from_mins(minutes));
@@ -49,6 +64,15 @@ impl Settings {
             }
         }
         Ok(settings)
+    }
+}
+
+fn judge(text: &str) -> Result<Judge, String> {
+    match text {
+        "both" => Ok(Judge::Both),
+        "order" => Ok(Judge::Order),
+        "watcher" => Ok(Judge::Watcher),
+        _ => Err(USAGE.into()),
     }
 }
 

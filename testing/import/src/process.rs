@@ -2,12 +2,14 @@
 
 use std::{
     fs::{self, File},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
+use millrace_monitor::tee::Tee;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -23,6 +25,8 @@ pub(crate) struct Place {
     pub(crate) directory: PathBuf,
     /// Chosen by the system for the first server.
     port: u16,
+    /// Between the verbs and the server, once they are watched.
+    tee: Option<Tee>,
 }
 
 /// A process, and the most memory that it was seen to take.
@@ -42,7 +46,28 @@ impl Place {
             settings: settings.clone(),
             directory,
             port: 0,
+            tee: None,
         })
+    }
+
+    /// From here on the monitor sees all that passes between the verbs and the server.
+    pub(crate) fn watch(&mut self) -> Result<(), String> {
+        let server = SocketAddr::from(([127, 0, 0, 1], self.port));
+        let tee = Tee::begin(server).map_err(|error| error.to_string())?;
+        self.tee = Some(tee);
+        Ok(())
+    }
+
+    /// How many answers the monitor saw, all of them honest.
+    pub(crate) fn watched(&self) -> Result<u64, String> {
+        let Some(tee) = &self.tee else {
+            return Ok(0);
+        };
+        let watcher = tee.watcher().lock();
+        match watcher.violations() {
+            [] => Ok(watcher.counts().answered),
+            [first, ..] => Err(format!("the monitor found {first}")),
+        }
     }
 
     /// Removes everything, unless it is to be kept.
@@ -55,6 +80,10 @@ impl Place {
     }
 
     fn command(&self, words: &[&str]) -> Command {
+        let port = self
+            .tee
+            .as_ref()
+            .map_or(self.port, |tee| tee.address().port());
         let mut command = Command::new(&self.settings.binary);
         for (name, _) in std::env::vars_os() {
             // What a developer's environment may have for the binary.
@@ -64,7 +93,7 @@ impl Place {
         }
         command
             .args(words)
-            .env("MILLRACE_URL", format!("http://127.0.0.1:{}", self.port))
+            .env("MILLRACE_URL", format!("http://127.0.0.1:{port}"))
             .stdin(Stdio::null());
         command
     }

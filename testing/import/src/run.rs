@@ -69,6 +69,8 @@ fn all(place: &mut Place, settings: &Settings, figures: &mut Figures) -> Result<
     let server = place.serve()?;
     let server = straight(place, server, &file, content, figures)?;
     place.run(&["rm", "straight"])?;
+    // What is watched is a little slower, so that only the first import is timed.
+    place.watch()?;
     let mut import = Import {
         file,
         batch_bytes: settings.batch_bytes.clone(),
@@ -86,6 +88,7 @@ fn all(place: &mut Place, settings: &Settings, figures: &mut Figures) -> Result<
         ..
     } = import;
     read_back(place, "disturbed", content)?;
+    figures.add("answers watched", place.watched()?.to_string());
     server.look();
     figures.add("client, most memory, disturbed", mega(client_peak));
     let most = server_peak.max(server.peak);

@@ -82,5 +82,5 @@ fn wrong(caller: &Caller<'_>, what: &str, response: &Response) {
         response.head.status,
         String::from_utf8_lossy(&response.body)
     );
-    caller.world.monitor().violation(what);
+    caller.world.judge().violation(what);
 }

@@ -3,8 +3,9 @@
 
 use std::collections::HashMap;
 
+use millrace_monitor::judge::{Closing, Deleting, Id};
+
 use crate::{
-    monitor::{Closing, Deleting, Id},
     schedule::Chance,
     world::{Abandoned, Caller, Live, World},
     writer::{Pen, Sent},
@@ -38,7 +39,7 @@ fn visit(
 ) -> Result<(), Abandoned> {
     let _inside = live.gate.read();
     for _ in 0..chance.between(1, 6) {
-        let open = caller.world.monitor().get(live.id).is_some_and(|found| {
+        let open = caller.world.judge().get(live.id).is_some_and(|found| {
             found.deleting == Deleting::No && !matches!(found.closing, Closing::Closed(_))
         });
         if !open {

@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use millrace_monitor::tee::{Overheard, Shared};
+
 /// A server that answers nothing for this long is taken to hang.
 pub const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -110,18 +112,21 @@ pub struct Response {
 /// A connection, used for one request after the other.
 #[derive(Debug)]
 pub struct Connection {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Overheard<TcpStream>>,
 }
 
 impl Connection {
-    /// Connects.
+    /// Connects, and nobody watches.
     pub fn open(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Self {
-            stream: BufReader::new(stream),
+        connect(address).map(|socket| Self {
+            stream: BufReader::new(Overheard::alone(socket)),
+        })
+    }
+
+    /// Connects, and tells a watcher of all that passes.
+    pub fn overheard(address: SocketAddr, watcher: &Shared) -> io::Result<Self> {
+        connect(address).map(|socket| Self {
+            stream: BufReader::new(Overheard::by(watcher, socket)),
         })
     }
 
@@ -226,13 +231,19 @@ impl Connection {
 
     /// Waits until something has come, but no longer than `limit`; says whether something has.
     pub fn wait(&mut self, limit: Duration) -> io::Result<bool> {
-        self.stream.get_ref().set_read_timeout(Some(limit))?;
+        self.stream
+            .get_ref()
+            .get_ref()
+            .set_read_timeout(Some(limit))?;
         let come = match self.stream.fill_buf() {
             Ok(_) => true,
             Err(error) if is_timeout(&error) => false,
             Err(error) => return Err(error),
         };
-        self.stream.get_ref().set_read_timeout(Some(PATIENCE))?;
+        self.stream
+            .get_ref()
+            .get_ref()
+            .set_read_timeout(Some(PATIENCE))?;
         Ok(come)
     }
 
@@ -251,6 +262,14 @@ impl Connection {
             None => Err(io::ErrorKind::UnexpectedEof.into()),
         }
     }
+}
+
+fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
+    socket.set_nodelay(true)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_write_timeout(Some(PATIENCE))?;
+    Ok(socket)
 }
 
 /// Whether nothing came for too long.

@@ -11,9 +11,9 @@
 //!   is in use does not expire.
 //!
 //! Layout: [`schedule`] (seed and settings), [`server`] (the process), [`http`] and [`sse`] (a small
-//! client), [`message`] (what is written), [`monitor`] (the checks, pure), [`world`] (what all
-//! threads share), [`writer`], [`guest`], [`reader`], [`expiry`] (the load), [`run`] (the killing),
-//! [`report`] (what it came to).
+//! client), [`world`] (what all threads share), [`writer`], [`guest`], [`reader`], [`expiry`] (the
+//! load), [`run`] (the killing), [`report`] (what it came to). What is written and the checks are in
+//! `testing/monitor`.
 //!
 //! Not here: power loss, which no process can simulate on a real disk; see the simulated disk of
 //! `millrace-env`.
@@ -25,8 +25,6 @@
 pub mod expiry;
 pub mod guest;
 pub mod http;
-pub mod message;
-pub mod monitor;
 pub mod reader;
 pub mod report;
 pub mod run;

@@ -3,10 +3,13 @@
 
 use std::{io, sync::Arc, time::Duration};
 
+use millrace_monitor::{
+    judge::{Mark, position},
+    message::Kind,
+};
+
 use crate::{
     http::Request,
-    message::Kind,
-    monitor::{Mark, position},
     schedule::Chance,
     sse::{Event, Events, Taken},
     world::{Abandoned, Caller, Live, World},
@@ -39,7 +42,7 @@ pub fn work(world: &World, mode: Mode, mut chance: Chance) {
         let place = if chance.percent(50) {
             Mark::start()
         } else {
-            world.monitor().pick(live.id, chance.index(1 << 20))
+            world.judge().pick(live.id, chance.index(1 << 20))
         };
         let followed = match mode {
             Mode::Sse => follow_events(&mut caller, &live, place, &mut chance),
@@ -119,7 +122,7 @@ fn follow_events(
             429 | 503 => continue,
             status => {
                 let what = format!("{} by SSE from {} is {status}", live.name, place.token);
-                caller.world.monitor().violation(what);
+                caller.world.judge().violation(what);
                 return Ok(());
             }
         }
@@ -227,14 +230,14 @@ impl Session<'_> {
                 "a data event whose id is not its control event's offset",
             );
         }
-        let mut monitor = world.monitor();
-        self.place = monitor.delivered(self.live.id, &self.place, &wire, next)?;
+        let mut judge = world.judge();
+        self.place = judge.delivered(self.live.id, &self.place, &wire, next)?;
         if fields["streamClosed"] == true {
-            monitor.closed(self.live.id);
+            judge.closed(self.live.id);
             return None;
         }
         let open = fields["streamCursor"].is_string();
-        drop(monitor);
+        drop(judge);
         if open {
             return Some(());
         }
@@ -246,9 +249,9 @@ impl Session<'_> {
             "{} by SSE from {}: {what}",
             self.live.name, self.place.token
         );
-        let mut monitor = world.monitor();
-        if monitor.lives(self.live.id) {
-            monitor.violation(what);
+        let mut judge = world.judge();
+        if judge.lives(self.live.id) {
+            judge.violation(what);
         }
         None
     }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::{monitor::Counts, schedule::Settings};
+use millrace_monitor::{judge::Counts, watch};
+
+use crate::schedule::Settings;
 
 /// How a run ended.
 #[derive(Debug, Default)]
@@ -29,6 +31,8 @@ pub struct Outcome {
     pub slowest_end: Duration,
     /// What the judge counted.
     pub counts: Counts,
+    /// What the watcher counted.
+    pub watched: watch::Counts,
     /// Requests whose answer was cut off.
     pub lost: u64,
     /// How long it took.
@@ -68,6 +72,7 @@ impl Outcome {
             slowest_start,
             slowest_end,
             counts,
+            watched,
             lost,
             spent,
             bytes_at_once,
@@ -84,7 +89,7 @@ impl Outcome {
              {segments} segments written, at most {segments_at_once} at a time; at most {} MiB on disk\n  \
              {} appends acknowledged, {} of them as duplicates; {} of which nobody knows\n  \
              {} responses and events read, {} bytes; {lost} cut off\n  \
-             {} whole streams compared\n  \
+             {} whole streams compared; {} answers and {} events watched\n  \
              {graceful_ends} graceful ends, the slowest {slowest_end:?}; slowest start {slowest_start:?}\n  \
              {:.1?} starting, {:.1?} comparing, {:.1?} waiting, {:.1?} ending\n\
              {}kill test: {} broken promises, {:.1} s\n",
@@ -95,6 +100,8 @@ impl Outcome {
             counts.delivered,
             counts.delivered_bytes,
             counts.verified,
+            watched.answered,
+            watched.events,
             spent.starting,
             spent.verifying,
             spent.waiting,
@@ -123,6 +130,8 @@ impl Outcome {
             "responses": self.counts.delivered,
             "bytes_read": self.counts.delivered_bytes,
             "streams_compared": self.counts.verified,
+            "answers_watched": self.watched.answered,
+            "events_watched": self.watched.events,
             "requests_cut_off": self.lost,
             "disk_bytes_max": self.bytes_at_once,
             "slowest_start_seconds": self.slowest_start.as_secs_f64(),

@@ -47,20 +47,25 @@ pub fn run(settings: &Settings) -> Result<Outcome, String> {
     thread::scope(|scope| {
         load(scope, &world, settings.seed);
         if let Err(what) = killer.campaign(settings.kills) {
-            world.monitor().violation(what);
+            world.judge().violation(what);
             world.abandon();
         }
     });
     if !world.is_abandoned()
         && let Err(what) = killer.epilogue()
     {
-        world.monitor().violation(what);
+        world.judge().violation(what);
     }
     let mut outcome = killer.outcome;
     outcome.took = killer.begun.elapsed();
-    outcome.counts = world.monitor().counts;
+    outcome.counts = world.judge().counts;
     outcome.lost = world.lost.load(std::sync::atomic::Ordering::Relaxed);
-    outcome.violations = world.monitor().violations().to_vec();
+    outcome.watched = world.watcher.lock().counts();
+    outcome.violations = world.judge().violations().to_vec();
+    let seen = world.watcher.lock().violations().to_vec();
+    outcome
+        .violations
+        .extend(seen.iter().map(ToString::to_string));
     if outcome.violations.is_empty() {
         home.remove().map_err(|error| error.to_string())?;
     } else {
@@ -186,7 +191,7 @@ impl Killer<'_> {
         if self.said.elapsed() >= LINE_EVERY {
             self.said = Instant::now();
             let (kills, took) = (self.outcome.kills, self.begun.elapsed().as_secs());
-            let appends = self.world.monitor().counts.acked;
+            let appends = self.world.judge().counts.acked;
             eprintln!("  {kills} kills, {appends} appends acknowledged, {took} s");
         }
     }
@@ -230,7 +235,8 @@ impl Killer<'_> {
         let late = self
             .within
             .is_some_and(|within| self.begun.elapsed() > within);
-        late || self.world.monitor().violations().len() > VIOLATIONS_MAX
+        let seen = self.world.watcher.lock().violations().len();
+        late || self.world.judge().violations().len() + seen > VIOLATIONS_MAX
     }
 
     /// The load is gone: a graceful end, an offline check, another start, and all is still there.

@@ -11,17 +11,21 @@ use std::{
     time::{Duration, Instant},
 };
 
+use millrace_monitor::{
+    judge::{Id, Judge, Mark, Whole},
+    message::Kind,
+    tee::Shared,
+};
+
 use crate::{
     http::{Connection, Head, Request, Response, is_timeout},
-    message::Kind,
-    monitor::{Id, Mark, Monitor, Whole},
     server::Server,
 };
 
 /// A stream that lives.
 #[derive(Debug)]
 pub struct Live {
-    /// Its number in the monitor.
+    /// Its number in the judge.
     pub id: Id,
     /// Its name.
     pub name: String,
@@ -35,7 +39,9 @@ pub struct Live {
 /// What all threads share.
 #[derive(Debug, Default)]
 pub struct World {
-    monitor: Mutex<Monitor>,
+    judge: Mutex<Judge>,
+    /// Sees all that passes between the clients and every server.
+    pub watcher: Shared,
     place: Mutex<Place>,
     moved: Condvar,
     board: Mutex<Vec<Arc<Live>>>,
@@ -56,8 +62,8 @@ struct Place {
 
 impl World {
     /// The judge.
-    pub fn monitor(&self) -> MutexGuard<'_, Monitor> {
-        lock(&self.monitor)
+    pub fn judge(&self) -> MutexGuard<'_, Judge> {
+        lock(&self.judge)
     }
 
     /// The server, started at `started`, takes requests at `address`.
@@ -214,7 +220,7 @@ impl<'a> Caller<'a> {
         let (address, generation) = self.world.server().ok_or(Abandoned)?;
         match self.connection.take() {
             Some((connection, of)) if of == generation => Ok(Some((connection, of))),
-            _ => match Connection::open(address) {
+            _ => match Connection::overheard(address, &self.world.watcher) {
                 Ok(connection) => Ok(Some((connection, generation))),
                 Err(error) => {
                     self.cut(&error, generation, "connect");
@@ -232,7 +238,7 @@ impl<'a> Caller<'a> {
         let broken = error.kind() == io::ErrorKind::InvalidData;
         if broken || (hangs && self.world.still_at(generation)) {
             let what = format!("{what}: {error}");
-            self.world.monitor().violation(what);
+            self.world.judge().violation(what);
         }
         thread::sleep(Duration::from_millis(1));
     }
@@ -243,7 +249,7 @@ impl<'a> Caller<'a> {
         if !matches!(status, 429 | 503) {
             let body = String::from_utf8_lossy(&response.body).into_owned();
             let what = format!("{} {} → {status} {body}", request.method, request.target);
-            self.world.monitor().violation(what);
+            self.world.judge().violation(what);
         }
         thread::sleep(Duration::from_millis(5));
     }
@@ -282,8 +288,8 @@ impl<'a> Caller<'a> {
         response: &Response,
     ) -> Option<(Vec<u8>, Mark)> {
         let (status, body) = (response.head.status, &response.body);
-        let mut monitor = self.world.monitor();
-        if !monitor.lives(live.id) {
+        let mut judge = self.world.judge();
+        if !judge.lives(live.id) {
             return None;
         }
         let wire = match status {
@@ -297,18 +303,18 @@ impl<'a> Caller<'a> {
         let next = response.head.next().ok_or("a read without an offset");
         match (wire, next) {
             (Ok(wire), Ok(next)) => {
-                let place = monitor.delivered(live.id, from, &wire, next)?;
+                let place = judge.delivered(live.id, from, &wire, next)?;
                 if response.head.closed() {
-                    monitor.closed(live.id);
+                    judge.closed(live.id);
                 }
                 Some((wire, place))
             }
             (Err(what), _) => {
-                monitor.violation(format!("{} from {}: {what}", live.name, from.token));
+                judge.violation(format!("{} from {}: {what}", live.name, from.token));
                 None
             }
             (_, Err(what)) => {
-                monitor.violation(format!("{} from {}: {what}", live.name, from.token));
+                judge.violation(format!("{} from {}: {what}", live.name, from.token));
                 None
             }
         }
@@ -316,10 +322,10 @@ impl<'a> Caller<'a> {
 
     /// A stream was said to be gone: only if somebody deleted it.
     pub fn gone(&self, live: &Live, place: &Mark, head: &Head) {
-        let mut monitor = self.world.monitor();
-        if monitor.lives(live.id) {
+        let mut judge = self.world.judge();
+        if judge.lives(live.id) {
             let (status, earliest) = (head.status, head.header("stream-earliest-offset"));
-            monitor.violation(format!(
+            judge.violation(format!(
                 "{} from {} is {status}, and nobody deleted it; earliest offset {earliest:?}",
                 live.name, place.token
             ));
@@ -328,9 +334,9 @@ impl<'a> Caller<'a> {
 
     /// Reads a stream and compares it with everything known of it.
     pub fn verify(&mut self, live: &Live) -> Result<(), Abandoned> {
-        let asof = self.world.monitor().now();
+        let asof = self.world.judge().now();
         if let Some(whole) = self.read_whole(live)? {
-            self.world.monitor().verify(live.id, &whole, asof);
+            self.world.judge().verify(live.id, &whole, asof);
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::{fmt::Display, io};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::net::Conn;
+use crate::{net::Conn, witness::Passing};
 
 /// A request.
 #[derive(Clone, Debug)]
@@ -121,14 +121,19 @@ pub(crate) struct Response {
 #[derive(Debug)]
 pub(crate) struct Line {
     conn: Conn,
+    passing: Passing,
     /// Bytes that came and are not taken yet.
     came: Vec<u8>,
 }
 
 impl Line {
-    pub(crate) fn new(conn: Conn) -> Self {
+    pub(crate) fn new(conn: Conn, passing: Passing) -> Self {
         let came = Vec::new();
-        Self { conn, came }
+        Self {
+            conn,
+            passing,
+            came,
+        }
     }
 
     /// Gives it up with all that is under way.
@@ -160,7 +165,9 @@ impl Line {
 
     /// Sends a request and takes the head of the response.
     pub(crate) async fn begin(&mut self, request: &Request, chunked: bool) -> io::Result<Head> {
-        self.conn.write_all(&request.bytes(chunked)).await?;
+        let bytes = request.bytes(chunked);
+        self.passing.request(&bytes);
+        self.conn.write_all(&bytes).await?;
         let end = self.find(b"\r\n\r\n").await? + 4;
         let bytes: Vec<u8> = self.came.drain(..end).collect();
         let mut headers = [httparse::EMPTY_HEADER; 64];
@@ -214,10 +221,12 @@ impl Line {
     }
 
     async fn more(&mut self) -> io::Result<()> {
-        match self.conn.read_buf(&mut self.came).await? {
-            0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            _ => Ok(()),
+        let known = self.came.len();
+        if self.conn.read_buf(&mut self.came).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        self.passing.answer(&self.came[known..]);
+        Ok(())
     }
 }
 

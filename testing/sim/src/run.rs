@@ -144,7 +144,9 @@ impl Run {
             server,
             ..
         } = self;
-        let monitor = world.monitor();
+        let mut monitor = world.monitor();
+        let mut tally = world.tally.borrow().clone();
+        tally.extend(monitor.watched());
         let violations = monitor.violations().iter().take(VIOLATIONS_MAX);
         Outcome {
             seed,
@@ -154,7 +156,7 @@ impl Run {
             lives: server.lives,
             simulated: server.clock.mono(),
             counts: monitor.counts,
-            tally: world.tally.borrow().clone(),
+            tally,
         }
     }
 

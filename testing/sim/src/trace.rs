@@ -10,7 +10,7 @@ use std::{
 };
 
 use millrace_env::Clock as _;
-use millrace_kill::message::{HASH_START, fold};
+use millrace_monitor::message::{HASH_START, fold};
 
 use crate::clock::LoopClock;
 

@@ -1,9 +1,12 @@
 //! One append, from the first sending until it is known what became of it.
 
+use millrace_monitor::{
+    judge::{Closing, Settled},
+    message::{Found, Key, Kind, encode},
+};
+
 use crate::{
     http::{Head, Request, Response},
-    message::{Found, Key, encode},
-    monitor::{Closing, Settled},
     schedule::Chance,
     world::{Abandoned, Caller, Live},
 };
@@ -74,12 +77,12 @@ impl Pen {
         let parts = parts(live, key, &sent.messages);
         let count = u32::try_from(parts.len()).expect("a few messages");
         {
-            let mut monitor = caller.world.monitor();
+            let mut judge = caller.world.judge();
             if count > 0 {
-                monitor.sending(live.id, key, count, &parts.concat());
+                judge.sending(live.id, key, count, &parts.concat());
             }
             if sent.close {
-                monitor.closing(live.id);
+                judge.closing(live.id);
             }
         }
         let request = self.request(live, key, sent, &parts);
@@ -124,11 +127,11 @@ impl Pen {
 
 /// Tells the judge what became of an append.
 fn tell(caller: &Caller<'_>, live: &Live, key: Key, sent: &Sent, answer: Option<&(Response, u32)>) {
-    let mut monitor = caller.world.monitor();
+    let mut judge = caller.world.judge();
     let verdict = match answer {
         None => Ok(Settled::Unknown),
         Some((response, lost)) => {
-            let closing = monitor
+            let closing = judge
                 .get(live.id)
                 .map_or(Closing::Asked, |found| found.closing);
             verdict(response, *lost, sent.plain, closing)
@@ -136,21 +139,21 @@ fn tell(caller: &Caller<'_>, live: &Live, key: Key, sent: &Sent, answer: Option<
     };
     let head = answer.map(|(response, _)| &response.head);
     let settled = verdict.unwrap_or_else(|what| {
-        monitor.violation(format!("POST {} {key:?}: {what}", live.name));
+        judge.violation(format!("POST {} {key:?}: {what}", live.name));
         Settled::Unknown
     });
     if !sent.messages.is_empty() {
         let own = settled == Settled::Acked;
         let end = head.filter(|_| own).and_then(Head::next);
         if own && end.is_none() {
-            monitor.violation(format!("POST {} {key:?} has no offset", live.name));
+            judge.violation(format!("POST {} {key:?} has no offset", live.name));
         }
-        monitor.settle(live.id, key, settled, end);
+        judge.settle(live.id, key, settled, end);
     }
     if head.is_some_and(Head::closed) {
-        monitor.closed(live.id);
+        judge.closed(live.id);
     } else if sent.close && matches!(settled, Settled::Acked | Settled::Duplicate) {
-        monitor.violation(format!("POST {} closed it without saying so", live.name));
+        judge.violation(format!("POST {} closed it without saying so", live.name));
     }
 }
 
@@ -203,8 +206,8 @@ fn parts(live: &Live, key: Key, messages: &[usize]) -> Vec<Vec<u8>> {
 fn body(live: &Live, parts: &[Vec<u8>]) -> Vec<u8> {
     let whole = parts.concat();
     match live.kind {
-        crate::message::Kind::Bytes => whole,
-        crate::message::Kind::Json => {
+        Kind::Bytes => whole,
+        Kind::Json => {
             let messages = &whole[..whole.len() - 1];
             if parts.len() == 1 && messages.len() % 2 == 0 {
                 messages.to_vec()

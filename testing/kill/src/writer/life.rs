@@ -3,11 +3,14 @@
 
 use std::sync::{Arc, RwLock};
 
+use millrace_monitor::{
+    judge::{Closing, Deleting, Incarnation, Mark, Settled, position},
+    message::{HASH_START, Kind, fold},
+};
+
 use super::{Mine, Pen, Sent, Slot, Writer, append};
 use crate::{
     http::{Request, Response},
-    message::{HASH_START, Kind, fold},
-    monitor::{Closing, Deleting, Incarnation, Mark, Settled, position},
     world::{Abandoned, Live},
 };
 
@@ -31,7 +34,7 @@ impl Writer<'_> {
         if self.chance.percent(50) {
             let pad = self.chance.index(300);
             let (key, wire, body) = append::first_content(&live, self.number, pad);
-            self.caller.world.monitor().sending(live.id, key, 1, &wire);
+            self.caller.world.judge().sending(live.id, key, 1, &wire);
             request = request.carrying(kind.content_type(), body);
             first = Some(key);
         } else {
@@ -40,14 +43,14 @@ impl Writer<'_> {
         let (response, lost) = self.caller.insist(&request)?;
         self.created(&live, &response, lost);
         if let Some(key) = first {
-            let mut monitor = self.caller.world.monitor();
-            monitor.settle(live.id, key, Settled::Acked, response.head.next());
+            let mut judge = self.caller.world.judge();
+            judge.settle(live.id, key, Settled::Acked, response.head.next());
         }
         Ok(self.own(live))
     }
 
     fn new_live(&mut self, name: String, kind: Kind) -> Arc<Live> {
-        let id = self.caller.world.monitor().open(name.clone(), kind);
+        let id = self.caller.world.judge().open(name.clone(), kind);
         Arc::new(Live {
             id,
             name,
@@ -85,7 +88,7 @@ impl Writer<'_> {
             response.head.status,
             String::from_utf8_lossy(&response.body)
         );
-        self.caller.world.monitor().violation(what);
+        self.caller.world.judge().violation(what);
     }
 
     /// Forks a stream, at its tail or at an offset that some reader had.
@@ -94,7 +97,7 @@ impl Writer<'_> {
         let name = format!("{}-fork{}", mine.live.name, self.names);
         let at = self.chance.percent(60).then(|| {
             let which = self.chance.index(1 << 20);
-            self.caller.world.monitor().pick(mine.live.id, which)
+            self.caller.world.judge().pick(mine.live.id, which)
         });
         let fork = self.new_live(name, mine.live.kind);
         let source = format!("/v1/stream/{}", mine.live.name);
@@ -111,7 +114,7 @@ impl Writer<'_> {
         if at.is_some_and(|at| at.position != mark.position) {
             self.wrong("the fork's place of PUT", &fork, &response);
         }
-        self.caller.world.monitor().inherits(fork.id, &mark);
+        self.caller.world.judge().inherits(fork.id, &mark);
         mine.fork = Some(Box::new(self.own(fork)));
         Ok(())
     }
@@ -123,7 +126,7 @@ impl Writer<'_> {
         let bytes = whole.as_ref().and_then(|whole| whole.bytes.get(..at?));
         if bytes.is_none() {
             let what = format!("{} was forked at {token:?}", mine.live.name);
-            self.caller.world.monitor().violation(what);
+            self.caller.world.judge().violation(what);
         }
         Ok(bytes.map(|bytes| Mark {
             token: token.to_owned(),
@@ -135,8 +138,8 @@ impl Writer<'_> {
     /// HEAD: the tail is not before anything that was acknowledged, and closure is as it was.
     pub(super) fn ask(&mut self, mine: &Mine) -> Result<(), Abandoned> {
         let (closing, far) = {
-            let monitor = self.caller.world.monitor();
-            let found = monitor.get(mine.live.id);
+            let judge = self.caller.world.judge();
+            let found = judge.get(mine.live.id);
             (
                 found.map(|found| found.closing),
                 found.map_or(0, Incarnation::farthest),
@@ -263,7 +266,7 @@ impl Writer<'_> {
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
         let what = format!("{} has no fork any more and is still held", source.name);
-        self.caller.world.monitor().violation(what);
+        self.caller.world.judge().violation(what);
         Ok(())
     }
 
@@ -272,7 +275,7 @@ impl Writer<'_> {
         let world = self.caller.world;
         let alone = live.gate.write();
         world.withdraw(live.id);
-        world.monitor().deleting(live.id, Deleting::Asked);
+        world.judge().deleting(live.id, Deleting::Asked);
         let (response, lost) = self
             .caller
             .insist(&Request::new("DELETE", &live.name, ""))?;
@@ -284,10 +287,10 @@ impl Writer<'_> {
         if !fine {
             self.wrong("DELETE", live, &response);
         }
-        let mut monitor = world.monitor();
-        monitor.deleting(live.id, Deleting::Done);
-        monitor.forget(live.id);
-        drop(monitor);
+        let mut judge = world.judge();
+        judge.deleting(live.id, Deleting::Done);
+        judge.forget(live.id);
+        drop(judge);
         drop(alone);
         Ok(())
     }
@@ -310,7 +313,7 @@ impl Writer<'_> {
         let status = response.head.status;
         if !wanted.contains(&status) {
             let what = format!("{method} {name} answered {status}, expected {wanted:?}");
-            self.caller.world.monitor().violation(what);
+            self.caller.world.judge().violation(what);
         }
         Ok(status)
     }

@@ -96,7 +96,7 @@ impl Caller {
             self.lost().await;
             return None;
         };
-        Some(Line::new(conn))
+        Some(Line::new(conn, self.world.monitor().passing()))
     }
 
     /// An answer may say "not now".

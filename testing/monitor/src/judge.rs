@@ -15,16 +15,16 @@ pub use incarnation::{Closing, Deleting, Fate, Incarnation, Mark};
 
 use crate::message::{Key, Kind, fold};
 
-/// An incarnation's number in the monitor.
+/// An incarnation's number in the judge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Id(pub u32);
 
-/// A moment in the order in which the monitor was told of things.
+/// A moment in the order in which the judge was told of things.
 pub type Tick = u64;
 
 /// Everything the judge knows.
 #[derive(Debug, Default)]
-pub struct Monitor {
+pub struct Judge {
     incarnations: Vec<Option<Incarnation>>,
     clock: Tick,
     violations: Vec<String>,
@@ -60,7 +60,7 @@ pub struct Whole {
     pub closed: bool,
 }
 
-impl Monitor {
+impl Judge {
     /// A stream is about to be created.
     pub fn open(&mut self, name: String, kind: Kind) -> Id {
         let id = u32::try_from(self.incarnations.len()).expect("a run makes few streams");

@@ -42,25 +42,25 @@ fn whole(parts: &[Vec<u8>]) -> Whole {
 }
 
 /// A stream of `count` acknowledged appends.
-fn acknowledged(count: u64) -> (Monitor, Id) {
-    let mut monitor = Monitor::default();
-    let id = monitor.open("s".into(), KIND);
+fn acknowledged(count: u64) -> (Judge, Id) {
+    let mut judge = Judge::default();
+    let id = judge.open("s".into(), KIND);
     let mut end = 0;
     for seq in 0..count {
         let bytes = wire(id, seq);
         end += bytes.len();
-        monitor.sending(id, key(seq), 2, &bytes);
-        monitor.settle(id, key(seq), Settled::Acked, Some(&token(end)));
+        judge.sending(id, key(seq), 2, &bytes);
+        judge.settle(id, key(seq), Settled::Acked, Some(&token(end)));
     }
-    (monitor, id)
+    (judge, id)
 }
 
 /// What the judge says of a stream of three appends that reads as `parts`.
 fn verdict(parts: impl FnOnce(Id) -> Vec<Vec<u8>>) -> Vec<String> {
-    let (mut monitor, id) = acknowledged(3);
-    let asof = monitor.now();
-    monitor.verify(id, &whole(&parts(id)), asof);
-    monitor.violations().to_vec()
+    let (mut judge, id) = acknowledged(3);
+    let asof = judge.now();
+    judge.verify(id, &whole(&parts(id)), asof);
+    judge.violations().to_vec()
 }
 
 fn condemned(violations: &[String], word: &str) {
@@ -133,112 +133,112 @@ fn what_was_never_sent_or_was_refused_is_found() {
         &verdict(|id| vec![wire(id, 0), wire(id, 1), wire(id, 2), wire(id, 3)]),
         "never sent",
     );
-    let (mut monitor, id) = acknowledged(1);
-    monitor.sending(id, key(1), 2, &wire(id, 1));
-    monitor.settle(id, key(1), Settled::Refused, None);
-    let asof = monitor.now();
-    monitor.verify(id, &whole(&[wire(id, 0), wire(id, 1)]), asof);
-    condemned(monitor.violations(), "was refused");
+    let (mut judge, id) = acknowledged(1);
+    judge.sending(id, key(1), 2, &wire(id, 1));
+    judge.settle(id, key(1), Settled::Refused, None);
+    let asof = judge.now();
+    judge.verify(id, &whole(&[wire(id, 0), wire(id, 1)]), asof);
+    condemned(judge.violations(), "was refused");
 }
 
 #[test]
 fn what_nobody_knows_of_may_be_there_once_or_not_at_all() {
     for parts in [vec![0], vec![0, 1]] {
-        let (mut monitor, id) = acknowledged(1);
-        monitor.sending(id, key(1), 2, &wire(id, 1));
-        monitor.settle(id, key(1), Settled::Unknown, None);
+        let (mut judge, id) = acknowledged(1);
+        judge.sending(id, key(1), 2, &wire(id, 1));
+        judge.settle(id, key(1), Settled::Unknown, None);
         let read: Vec<_> = parts.iter().map(|seq| wire(id, *seq)).collect();
-        let asof = monitor.now();
-        monitor.verify(id, &whole(&read), asof);
-        assert_eq!(monitor.violations(), Vec::<String>::new());
+        let asof = judge.now();
+        judge.verify(id, &whole(&read), asof);
+        assert_eq!(judge.violations(), Vec::<String>::new());
     }
 }
 
 #[test]
 fn a_tail_that_is_not_the_end_is_found() {
-    let (mut monitor, id) = acknowledged(1);
+    let (mut judge, id) = acknowledged(1);
     let mut read = whole(&[wire(id, 0)]);
     read.tail = token(read.bytes.len() + 1);
-    let asof = monitor.now();
-    monitor.verify(id, &read, asof);
-    condemned(monitor.violations(), "up to the tail");
+    let asof = judge.now();
+    judge.verify(id, &read, asof);
+    condemned(judge.violations(), "up to the tail");
 }
 
 #[test]
 fn t47_a_response_that_moves_past_what_it_carried_is_found() {
-    let (mut monitor, id) = acknowledged(2);
+    let (mut judge, id) = acknowledged(2);
     let first = wire(id, 0);
-    let place = monitor
+    let place = judge
         .delivered(id, &Mark::start(), &first, &token(first.len()))
         .unwrap();
-    assert_eq!(monitor.violations(), Vec::<String>::new());
+    assert_eq!(judge.violations(), Vec::<String>::new());
     let skipped = token(first.len() * 2);
-    assert_eq!(monitor.delivered(id, &place, b"", &skipped), None);
-    condemned(monitor.violations(), "moved the reader");
+    assert_eq!(judge.delivered(id, &place, b"", &skipped), None);
+    condemned(judge.violations(), "moved the reader");
 }
 
 #[test]
 fn readers_that_saw_different_bytes_are_found() {
-    let (mut monitor, id) = acknowledged(2);
+    let (mut judge, id) = acknowledged(2);
     let (one, two) = (wire(id, 0), wire(id, 1));
     let end = token(one.len());
-    monitor.delivered(id, &Mark::start(), &one, &end);
-    monitor.delivered(id, &Mark::start(), &two[..one.len()], &end);
-    condemned(monitor.violations(), "different bytes");
+    judge.delivered(id, &Mark::start(), &one, &end);
+    judge.delivered(id, &Mark::start(), &two[..one.len()], &end);
+    condemned(judge.violations(), "different bytes");
 }
 
 #[test]
 fn one_position_with_two_tokens_is_found() {
-    let (mut monitor, id) = acknowledged(1);
+    let (mut judge, id) = acknowledged(1);
     let one = wire(id, 0);
-    monitor.delivered(id, &Mark::start(), &one, &token(one.len()));
+    judge.delivered(id, &Mark::start(), &one, &token(one.len()));
     let other = token(one.len()).replace("0000000001-", "0000000002-");
-    monitor.delivered(id, &Mark::start(), &one, &other);
-    condemned(monitor.violations(), "two tokens");
+    judge.delivered(id, &Mark::start(), &one, &other);
+    condemned(judge.violations(), "two tokens");
 }
 
 #[test]
 fn t35_a_restart_that_takes_back_what_a_reader_saw_is_found() {
-    let mut monitor = Monitor::default();
-    let id = monitor.open("s".into(), KIND);
+    let mut judge = Judge::default();
+    let id = judge.open("s".into(), KIND);
     let bytes = wire(id, 0);
-    monitor.sending(id, key(0), 2, &bytes);
-    monitor.delivered(id, &Mark::start(), &bytes, &token(bytes.len()));
-    let asof = monitor.now();
+    judge.sending(id, key(0), 2, &bytes);
+    judge.delivered(id, &Mark::start(), &bytes, &token(bytes.len()));
+    let asof = judge.now();
     // Nothing was acknowledged, so nothing is missing; but it was seen.
-    monitor.verify(id, &whole(&[]), asof);
-    condemned(monitor.violations(), "a reader was at");
+    judge.verify(id, &whole(&[]), asof);
+    condemned(judge.violations(), "a reader was at");
 }
 
 #[test]
 fn a_closed_stream_that_is_open_again_is_found() {
-    let (mut monitor, id) = acknowledged(1);
-    monitor.closing(id);
-    monitor.closed(id);
-    let asof = monitor.now();
-    monitor.verify(id, &whole(&[wire(id, 0)]), asof);
-    condemned(monitor.violations(), "was closed, and is open");
+    let (mut judge, id) = acknowledged(1);
+    judge.closing(id);
+    judge.closed(id);
+    let asof = judge.now();
+    judge.verify(id, &whole(&[wire(id, 0)]), asof);
+    condemned(judge.violations(), "was closed, and is open");
 }
 
 #[test]
 fn a_stream_that_closed_by_itself_is_found() {
-    let (mut monitor, id) = acknowledged(1);
-    monitor.closed(id);
-    condemned(monitor.violations(), "nobody closed it");
+    let (mut judge, id) = acknowledged(1);
+    judge.closed(id);
+    condemned(judge.violations(), "nobody closed it");
 }
 
 #[test]
 fn a_fork_that_lost_what_it_inherited_is_found() {
-    let (mut monitor, source) = acknowledged(1);
+    let (mut judge, source) = acknowledged(1);
     let inherited = wire(source, 0);
-    let mark = monitor
+    let mark = judge
         .delivered(source, &Mark::start(), &inherited, &token(inherited.len()))
         .unwrap();
-    let fork = monitor.open("f".into(), KIND);
-    monitor.inherits(fork, &mark);
-    let asof = monitor.now();
-    monitor.verify(fork, &whole(std::slice::from_ref(&inherited)), asof);
-    assert_eq!(monitor.violations(), Vec::<String>::new());
-    monitor.verify(fork, &whole(&[]), asof);
-    condemned(monitor.violations(), "a reader was at");
+    let fork = judge.open("f".into(), KIND);
+    judge.inherits(fork, &mark);
+    let asof = judge.now();
+    judge.verify(fork, &whole(std::slice::from_ref(&inherited)), asof);
+    assert_eq!(judge.violations(), Vec::<String>::new());
+    judge.verify(fork, &whole(&[]), asof);
+    condemned(judge.violations(), "a reader was at");
 }
