@@ -97,8 +97,8 @@ fn fill(settings: &Settings, address: SocketAddr) -> Result<(), String> {
     done.map_err(|error| format!("the streams cannot be made: {error}"))
 }
 
-/// While it fills the server may be asked for more than it holds, and say so.
-async fn until_taken(
+/// While it starts, or fills, the server may be asked for more than it can do, and say so.
+pub(crate) async fn until_taken(
     address: SocketAddr,
     connection: &mut Connection,
     method: &str,

@@ -33,6 +33,7 @@ pub(crate) use self::figures::Figures;
 use self::{tally::Tally, writers::Written};
 use crate::{
     http::Connection,
+    run::until_taken,
     server::{Server, raise_descriptors},
     settings::Settings,
 };
@@ -142,11 +143,7 @@ async fn make(address: SocketAddr) -> Result<(), String> {
         let mut connection = Connection::open(address).await?;
         let paths = (0..STREAMS).map(path).chain((0..UPLOADS).map(upload_path));
         for path in paths {
-            let (status, _) = connection.ask("PUT", &path, b"").await?;
-            if status != 201 {
-                let what = format!("PUT {path} is answered {status}");
-                return Err(std::io::Error::other(what));
-            }
+            until_taken(address, &mut connection, "PUT", &path, b"").await?;
         }
         Ok(())
     };
