@@ -229,9 +229,11 @@ impl Engine {
     }
 
     /// Takes memory for a body that is there. [`Refusal::Overloaded`] when there is none.
-    pub fn admit(&self, bytes: u64) -> Result<Permit, Refusal> {
-        let now = self.shared.env.clock.mono();
-        self.shared.budget.admit(bytes, now)
+    pub async fn admit(&self, bytes: u64) -> Result<Permit, Refusal> {
+        self.shared
+            .budget
+            .admit(bytes, &*self.shared.env.clock)
+            .await
     }
 
     /// For a body that begins to come: its memory is taken as it does.

@@ -54,7 +54,7 @@ where
     loop {
         let frame = tokio::select! {
             biased;
-            () = room.growing.taken_back() => return Err(Refusal::Overloaded.into()),
+            () = room.growing.gives_way() => return Err(Refusal::Overloaded.into()),
             frame = timeout(idle, body.frame()) => frame.ok_or(HttpFault::BodyTimeout)?,
         };
         let Some(frame) = frame else { break };
@@ -63,12 +63,12 @@ where
         let Ok(piece) = frame.into_data() else {
             continue;
         };
-        room.make(pieces.len() + piece.len() as u64)?;
+        room.make(pieces.len() + piece.len() as u64).await?;
         pieces.push(piece, room.granted);
     }
     Ok(Intake {
         bytes: pieces.whole(),
-        permit: room.growing.whole()?,
+        permit: room.growing.whole(),
     })
 }
 
@@ -96,9 +96,9 @@ impl<'a> Room<'a> {
     }
 
     /// Sees to it that `bytes` are granted.
-    fn make(&mut self, bytes: u64) -> Result<(), Problem> {
-        let now = self.engine.env().clock.mono();
-        self.growing.moved(now);
+    async fn make(&mut self, bytes: u64) -> Result<(), Problem> {
+        let clock = &*self.engine.env().clock;
+        self.growing.moved(clock.mono());
         if bytes <= self.granted {
             return Ok(());
         }
@@ -110,7 +110,7 @@ impl<'a> Room<'a> {
             .max(self.granted.saturating_mul(2))
             .max(STEP_BYTES_MIN)
             .min(self.bytes_max);
-        self.growing.grow(wanted - self.granted, now)?;
+        self.growing.grow(wanted - self.granted, clock).await?;
         self.granted = wanted;
         Ok(())
     }

@@ -9,16 +9,14 @@
 mod growing;
 mod reading;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
 use bytes::Bytes;
 use millrace_core::Refusal;
+use millrace_env::Clock;
 
 use self::growing::Bodies;
 pub use self::growing::Growing;
@@ -54,14 +52,17 @@ impl Budget {
     }
 
     /// Takes `bytes`, or refuses when the budget would be exceeded. A single request larger than the
-    /// whole budget is let in when nothing else is. `now` is the stopwatch's time: bodies of which
-    /// nothing came for a while give way.
-    pub(crate) fn admit(&self, bytes: u64, now: Duration) -> Result<Permit, Refusal> {
-        while let Err(refusal) = self.0.take(bytes, 0) {
-            if !self.0.give_way(now) {
-                return Err(refusal);
-            }
+    /// whole budget is let in when nothing else is. Bodies of which nothing comes give way to it.
+    pub(crate) async fn admit(&self, bytes: u64, clock: &dyn Clock) -> Result<Permit, Refusal> {
+        let take = || self.take(bytes);
+        match take() {
+            Ok(permit) => Ok(permit),
+            Err(_) => Box::pin(self.0.wait_for(bytes, u64::MAX, clock, take)).await,
         }
+    }
+
+    fn take(&self, bytes: u64) -> Result<Permit, Refusal> {
+        self.0.take(bytes, 0)?;
         Ok(Permit {
             gauge: Arc::clone(&self.0),
             bytes,
@@ -132,8 +133,6 @@ impl AsRef<[u8]> for Held {
 mod tests {
     use super::*;
 
-    const NOW: Duration = Duration::ZERO;
-
     #[test]
     fn bytes_are_charged_until_the_last_slice_is_gone() {
         let budget = Budget::new(100, 0);
@@ -148,12 +147,12 @@ mod tests {
     #[test]
     fn work_beyond_the_budget_is_refused_and_nothing_is_charged_for_it() {
         let budget = Budget::new(100, 0);
-        let first = budget.admit(80, NOW).expect("it fits");
-        assert_eq!(budget.admit(21, NOW).err(), Some(Refusal::Overloaded));
+        let first = budget.take(80).expect("it fits");
+        assert_eq!(budget.take(21).err(), Some(Refusal::Overloaded));
         assert_eq!(budget.used(), 80);
         drop(first);
         assert!(
-            budget.admit(500, NOW).is_ok(),
+            budget.take(500).is_ok(),
             "one large request alone is let in"
         );
     }

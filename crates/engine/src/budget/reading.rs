@@ -1,7 +1,5 @@
 //! The budget of answers on their way.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 
 use super::Budget;
@@ -45,8 +43,7 @@ impl Reading {
     /// Whether a piece fits that cannot be cut. One larger than all there is does when nothing else is
     /// held.
     pub(crate) fn fits(&self, bytes: u64) -> bool {
-        // No body comes through this budget, so that it is not asked for the time.
-        bytes <= PIECE_BYTES_MAX || self.0.admit(bytes, Duration::ZERO).is_ok()
+        bytes <= PIECE_BYTES_MAX || self.0.take(bytes).is_ok()
     }
 
     /// `bytes`, charged until the last slice of the answer is gone.

@@ -1,6 +1,7 @@
 //! Slow uploads: bodies announced as 1 MiB that come at a few bytes a second.
 //!
-//! Half begin with a quarter of the body at once, which is memory that they then hold. None ever ends.
+//! One in four begins with a quarter of the body at once, which is memory that it then holds. None ever
+//! ends.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -13,7 +14,7 @@ use super::{UPLOADS, tally::Tally, upload_path};
 use crate::http::{Connection, head};
 
 const BODY_BYTES: usize = 1 << 20;
-/// What half of them send at once.
+/// What one in four sends at once.
 const AT_ONCE_BYTES: usize = 256 << 10;
 const DRIP: &[u8] = b"drip";
 const BETWEEN: Duration = Duration::from_secs(1);
@@ -24,7 +25,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 pub(super) async fn sends(address: SocketAddr, number: usize, tally: Arc<Tally>) {
     sleep(Duration::from_millis(number as u64)).await;
     let stream = u32::try_from(number).expect("a few") % UPLOADS;
-    let at_once = if number.is_multiple_of(2) {
+    let at_once = if number.is_multiple_of(4) {
         AT_ONCE_BYTES
     } else {
         0
