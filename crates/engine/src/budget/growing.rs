@@ -370,12 +370,10 @@ mod tests {
             bodies.push(coming(&budget, 1).await);
         }
         bodies[997].moved(late.mono());
-        for found in 1..=999 {
-            let told = budget.0.bodies.some_give_way(found, u64::MAX, late.mono());
-            assert!(told, "{found}");
-            assert_eq!(budget.0.bodies.state().leaving, found);
+        // Each call goes on where the last one stopped.
+        for _ in 0..2 * 1000 / LOOKS_MAX {
+            budget.0.bodies.some_give_way(1000, u64::MAX, late.mono());
         }
-        budget.0.bodies.some_give_way(1000, u64::MAX, late.mono());
         assert_eq!(budget.0.bodies.state().leaving, 999);
     }
 }
