@@ -250,7 +250,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "MILLRACE_NO_AUTH", value_parser = BoolishValueParser::new())]
     pub(crate) no_auth: bool,
 
-    /// Connections at a time; more wait to be accepted [default: the descriptor limit, less what files need]
+    /// Connections at a time; more are told 429 and end [default: the descriptor limit, less what files need]
     #[arg(long, env = "MILLRACE_CONNECTIONS_MAX", value_name = "NUMBER")]
     pub(crate) connections_max: Option<u64>,
 

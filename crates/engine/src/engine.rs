@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     batch,
-    budget::{Budget, Permit},
+    budget::{Budget, Growing, Permit, Reading},
     directory::Directory,
     fork,
     live::Live,
@@ -74,6 +74,7 @@ pub(crate) struct Shared {
     pub(crate) env: Env,
     pub(crate) options: Options,
     pub(crate) budget: Budget,
+    pub(crate) reading: Reading,
     pub(crate) segments: Segments,
     pub(crate) catalog: Catalog,
     pub(crate) shards: Vec<ShardHandle>,
@@ -255,9 +256,26 @@ impl Engine {
         })
     }
 
-    /// Takes memory for a body before it is read. [`Refusal::Overloaded`] when there is none.
-    pub fn admit(&self, bytes: u64) -> Result<Permit, Refusal> {
-        self.shared.budget.admit(bytes)
+    /// Takes memory for a body that is there. [`Refusal::Overloaded`] when there is none.
+    pub async fn admit(&self, bytes: u64) -> Result<Permit, Refusal> {
+        self.shared
+            .budget
+            .admit(bytes, &*self.shared.env.clock)
+            .await
+    }
+
+    /// For a body that begins to come: its memory is taken as it does.
+    pub fn begin_body(&self) -> Growing {
+        self.shared.budget.begin(self.shared.env.clock.mono())
+    }
+
+    /// Whether there is memory for one more reader that may take its answer slowly.
+    /// [`Refusal::Overloaded`] when there is not.
+    pub fn admit_reader(&self) -> Result<(), Refusal> {
+        if self.shared.reading.is_full() {
+            return Err(Refusal::Overloaded);
+        }
+        Ok(())
     }
 
     /// Whether it takes work, and why not; and what else somebody should look at.

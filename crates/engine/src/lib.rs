@@ -32,7 +32,7 @@ mod shard;
 pub mod status;
 mod stream;
 
-pub use budget::Permit;
+pub use budget::{Growing, Permit};
 pub use engine::{Engine, NewStream, Stopping};
 pub use frames::{FrameCache, FrameKey};
 pub use list::Listed;

@@ -16,7 +16,7 @@ use millrace_store::{
 use tokio::sync::mpsc;
 
 use crate::{
-    budget::Budget,
+    budget::{Budget, Reading},
     engine::{Engine, ShardHandle, Shared},
     metrics::StoreMetrics,
     options::{Durability, Options},
@@ -107,7 +107,7 @@ impl Base {
         })?;
         millrace_store::startup_cleanup(&env, &catalog)?;
         let segments = Segments::open(&env, SegmentOptions::default());
-        let budget = Budget::new(options.admission_bytes());
+        let budget = Budget::new(options.admission_bytes(), options.append_bytes_max);
         let booted_at = Timestamp(env.clock.wall());
         Ok(Self {
             env,
@@ -418,10 +418,12 @@ fn assemble(base: Base, recovered: Recovered, lock: Box<dyn Send + Sync>) -> Ope
         });
         parts.push((core, messages, status));
     }
+    let reading = Reading::new(base.options.reading_bytes());
     let shared = Arc::new(Shared {
         env: base.env,
         options: base.options,
         budget: base.budget,
+        reading,
         segments: base.segments,
         catalog: base.catalog,
         shards: handles,

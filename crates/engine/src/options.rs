@@ -74,6 +74,11 @@ impl Options {
         self.memory_max / 4
     }
 
+    /// Bytes of answers on their way to clients that take them slowly: a quarter of the budget.
+    pub fn reading_bytes(&self) -> u64 {
+        self.memory_max / 4
+    }
+
     /// The catalog's page cache: a part of the budget that the operating system's own cache makes up
     /// for. The catalog takes up to about twice that.
     pub fn catalog_cache_bytes(&self) -> u64 {

@@ -405,6 +405,30 @@ fn listings_are_complete_and_ordered_over_flushed_and_unflushed_names() {
     }
 }
 
+/// What piles up is flushed before anybody is refused.
+#[test]
+fn t86_a_flush_begins_before_memory_runs_out() {
+    let options = Options {
+        shards: 1,
+        ..Options::for_memory(16 << 20)
+    };
+    with_engine(options, async |engine| {
+        create(&engine, "a", None).await;
+        // Eight times of what may wait.
+        for n in 0..512 {
+            let permit = engine.admit(64 << 10).await;
+            let permit = permit.unwrap_or_else(|_| panic!("append {n} is refused"));
+            let append = raw(&vec![b'x'; 64 << 10]);
+            let done = engine.append(&name("a"), append, Some(permit)).await;
+            done.expect("appended");
+            // A disk is slower than this one; flushes get their turn.
+            tokio::task::yield_now().await;
+            millrace_env::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(engine.figures().budget_used_bytes < 4 << 20);
+    });
+}
+
 #[test]
 fn appends_beyond_the_memory_budget_are_refused_and_taken_again_later() {
     let options = Options {
@@ -420,7 +444,7 @@ fn appends_beyond_the_memory_budget_are_refused_and_taken_again_later() {
             create(&engine, "a", None).await;
             let mut refused = 0;
             for _ in 0..100 {
-                match engine.admit(16 << 10) {
+                match engine.admit(16 << 10).await {
                     Ok(permit) => {
                         let append = raw(&vec![b'x'; 16 << 10]);
                         engine
@@ -440,4 +464,80 @@ fn appends_beyond_the_memory_budget_are_refused_and_taken_again_later() {
             assert_eq!(bytes.len(), (100 - refused) * (16 << 10));
         },
     );
+}
+
+/// Pages that were taken slowly kept the log's buffers in memory, and as those are charged to writers,
+/// a few slow readers kept everybody from appending.
+#[test]
+fn a_page_that_is_taken_slowly_holds_nothing_that_is_flushed_meanwhile() {
+    let options = Options {
+        shards: 1,
+        flush_bytes: 300 << 10,
+        ..options()
+    };
+    with_engine(options, async |engine| {
+        create(&engine, "a", None).await;
+        let mut written = Vec::new();
+        let append = async |byte: u8| {
+            let body = vec![byte; 64 << 10];
+            let permit = engine.admit(64 << 10).await.expect("there is room");
+            let done = engine.append(&name("a"), raw(&body), Some(permit)).await;
+            done.expect("appended");
+            body
+        };
+        for byte in 0..4 {
+            written.extend(append(byte).await);
+        }
+        let stream = engine.open(&name("a")).await.expect("it is there");
+        let mut reader = stream.read_from(From::Start).await.expect("a start");
+        let mut page = reader.next(1 << 20).await.expect("a page");
+        let mut read = page.chunk().await.expect("one").expect("bytes").to_vec();
+        assert!(engine.figures().budget_used_bytes >= 256 << 10);
+        // What is not taken yet is flushed.
+        append(4).await;
+        append(5).await;
+        let mut used = u64::MAX;
+        for _ in 0..500 {
+            used = engine.figures().budget_used_bytes;
+            if used < 64 << 10 {
+                break;
+            }
+            millrace_env::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(used < 64 << 10, "{used} bytes are held after a flush");
+        while let Some(chunk) = page.chunk().await {
+            read.extend_from_slice(&chunk.expect("bytes"));
+        }
+        assert!(
+            read == written,
+            "the page is what it was when it was planned"
+        );
+    });
+}
+
+/// Neither does a page of a stream that goes: it breaks off rather than to hold its bytes.
+#[test]
+fn a_long_page_of_a_stream_that_is_deleted_breaks_off() {
+    with_engine(options(), async |engine| {
+        create(&engine, "a", None).await;
+        let body = raw(&vec![b'x'; 256 << 10]);
+        engine
+            .append(&name("a"), body, None)
+            .await
+            .expect("appended");
+        let stream = engine.open(&name("a")).await.expect("it is there");
+        let mut reader = stream.read_from(From::Start).await.expect("a start");
+        let mut page = reader.next(1 << 20).await.expect("a page");
+        page.chunk().await.expect("one").expect("bytes");
+        engine.delete(&name("a")).await.expect("deleted");
+        let mut rest = 0;
+        let broke_off = loop {
+            match page.chunk().await {
+                Some(Ok(chunk)) => rest += chunk.len(),
+                Some(Err(refusal)) => break refusal,
+                None => panic!("it ended whole, with {rest} bytes"),
+            }
+        };
+        assert_eq!(broke_off, Refusal::NotFound);
+    });
 }

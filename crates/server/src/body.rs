@@ -1,16 +1,18 @@
 //! Reads a request's body: whole or not at all, inside the memory budget, in time.
 //!
 //! BOUND: memory is taken from the engine's budget step by step, before what came is buffered: an
-//! announced length costs nothing, so that who announces much and sends little holds little. What is
-//! announced to be, or grows, past `--append-bytes-max` is refused. A body that breaks off, or comes too
-//! slowly, is as if it had never come.
+//! announced length costs nothing, so that who announces much and sends little holds little. Who sent
+//! much and then stalls gives way, with 429, when somebody else needs the memory. What is announced to
+//! be, or grows, past `--append-bytes-max` is refused. A body that breaks off, or comes too slowly, is as
+//! if it had never come.
 
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body::Body;
 use http_body_util::BodyExt as _;
-use millrace_engine::{Engine, Permit};
+use millrace_core::Refusal;
+use millrace_engine::{Engine, Growing, Permit};
 use millrace_env::timeout;
 use millrace_wire::{HttpFault, Problem};
 
@@ -49,21 +51,24 @@ where
 {
     let mut room = Room::new(engine, body.size_hint().exact())?;
     let mut pieces = Pieces::default();
-    while let Some(frame) = timeout(idle, body.frame())
-        .await
-        .ok_or(HttpFault::BodyTimeout)?
-    {
+    loop {
+        let frame = tokio::select! {
+            biased;
+            () = room.growing.gives_way() => return Err(Refusal::Overloaded.into()),
+            frame = timeout(idle, body.frame()) => frame.ok_or(HttpFault::BodyTimeout)?,
+        };
+        let Some(frame) = frame else { break };
         let frame = frame.map_err(|_| HttpFault::BodyBroken)?;
         // Trailers are no part of the body, and nothing here reads them.
         let Ok(piece) = frame.into_data() else {
             continue;
         };
-        room.make(pieces.len() + piece.len() as u64)?;
+        room.make(pieces.len() + piece.len() as u64).await?;
         pieces.push(piece, room.granted);
     }
     Ok(Intake {
         bytes: pieces.whole(),
-        permit: room.permit,
+        permit: room.growing.whole(),
     })
 }
 
@@ -73,7 +78,7 @@ struct Room<'a> {
     /// The most it can come to.
     bytes_max: u64,
     granted: u64,
-    permit: Option<Permit>,
+    growing: Growing,
 }
 
 impl<'a> Room<'a> {
@@ -86,12 +91,14 @@ impl<'a> Room<'a> {
             engine,
             bytes_max: announced.unwrap_or(bytes_max),
             granted: 0,
-            permit: None,
+            growing: engine.begin_body(),
         })
     }
 
     /// Sees to it that `bytes` are granted.
-    fn make(&mut self, bytes: u64) -> Result<(), Problem> {
+    async fn make(&mut self, bytes: u64) -> Result<(), Problem> {
+        let clock = &*self.engine.env().clock;
+        self.growing.moved(clock.mono());
         if bytes <= self.granted {
             return Ok(());
         }
@@ -103,11 +110,7 @@ impl<'a> Room<'a> {
             .max(self.granted.saturating_mul(2))
             .max(STEP_BYTES_MIN)
             .min(self.bytes_max);
-        let more = wanted - self.granted;
-        match &mut self.permit {
-            None => self.permit = Some(self.engine.admit(more)?),
-            Some(permit) => permit.grow(more)?,
-        }
+        self.growing.grow(wanted - self.granted, clock).await?;
         self.granted = wanted;
         Ok(())
     }

@@ -22,7 +22,7 @@ pub struct Config {
     pub origins: Origins,
     /// Who may use the streams.
     pub access: Access,
-    /// The most connections at a time; more wait to be accepted.
+    /// The most connections at a time; more are told 429 and end.
     pub connections_max: usize,
     /// Whether plain requests of HTTP/1.1 are answered without hyper (see `lane`). The answers are the
     /// same; without it they cost more.

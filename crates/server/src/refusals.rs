@@ -41,7 +41,7 @@ macro_rules! reasons {
 }
 
 reasons! {
-    ConnectionLimit "connection_limit" "Times accepting paused, because `--connections-max` were open";
+    ConnectionLimit "connection_limit" "Connections refused, because `--connections-max` were open";
     AddressLimit "address_limit" "Connections closed, because their address had `--connections-per-address-max`";
     HeaderTimeout "header_timeout" "Connections closed, because a request's headers did not come in time";
     HeaderTooLarge "header_too_large" "Requests refused, because their headers were too large or too many";

@@ -61,6 +61,8 @@ pub struct Watcher {
     kinds: HashMap<u64, Kind>,
     lines: VecDeque<(u64, String)>,
     is_blind: bool,
+    /// Whether a stream was trimmed: none is known any more to begin at its first byte.
+    has_trimmed: bool,
     violations: Vec<Violation>,
     counts: Counts,
 }
@@ -115,6 +117,7 @@ impl Watcher {
             let name = self.names.entry(name.clone()).or_default();
             match &asking.verb {
                 Verb::Delete => name.deleting(),
+                Verb::Trim => self.has_trimmed = true,
                 Verb::Create(create) => name.may_close |= create.closes,
                 Verb::Append(append) => name.may_close |= append.closes,
                 _ => {}
@@ -147,7 +150,7 @@ impl Watcher {
         let body = match &exchange.asking.verb {
             Verb::Read(from) if is_events && status == 200 => Coming::Events {
                 events: Events::default(),
-                place: reads::place(*from),
+                place: reads::place(self.reads_from(*from)),
             },
             _ => Coming::Bytes(Vec::new()),
         };
@@ -199,9 +202,9 @@ impl Watcher {
             Verb::Append(append) => self.appended(&told, append, &exchange.request),
             Verb::Delete => self.deleted(&told),
             Verb::Head => self.looked(&told),
-            Verb::Read(from) => self.read(&told, *from),
+            Verb::Read(from) => self.read(&told, self.reads_from(*from)),
             Verb::Unclear if answer.status < 400 => self.blind(),
-            Verb::Other | Verb::Unclear => {}
+            Verb::Trim | Verb::Other | Verb::Unclear => {}
         }
     }
 
@@ -219,6 +222,13 @@ impl Watcher {
     /// What was counted.
     pub fn counts(&self) -> Counts {
         self.counts
+    }
+
+    fn reads_from(&self, from: asking::From) -> asking::From {
+        match from {
+            asking::From::Start if self.has_trimmed => asking::From::Unclear,
+            from => from,
+        }
     }
 
     fn tick(&mut self) -> Tick {

@@ -11,6 +11,30 @@ use tokio::{
 /// No honest answer may take longer; a server that hangs ends the run.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
+/// What a request was answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// Its line and headers, in lower case.
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    /// A header's value, by its name in lower case.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| {
+            let (key, value) = line.split_once(':')?;
+            (key == name).then_some(value.trim())
+        })
+    }
+
+    /// Whether the connection ends with it.
+    pub(crate) fn closes(&self) -> bool {
+        self.header("connection") == Some("close")
+    }
+}
+
 /// A connection that is kept open.
 pub(crate) struct Connection {
     /// The socket itself, for who does not play by the rules.
@@ -47,14 +71,50 @@ impl Connection {
         path: &str,
         body: &[u8],
     ) -> io::Result<(u16, Vec<u8>)> {
-        let mut request = head(method, path, &format!("content-length: {}\r\n", body.len()));
+        let answer = self.exchange(method, path, "", body).await?;
+        Ok((answer.status, answer.body))
+    }
+
+    /// One request with further headers, each with its line break, and its answer.
+    pub(crate) async fn exchange(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: &[u8],
+    ) -> io::Result<Answer> {
+        let headers = format!("{headers}content-length: {}\r\n", body.len());
+        let mut request = head(method, path, &headers);
         request.extend_from_slice(body);
-        self.socket.write_all(&request).await?;
-        let answer = timeout(ANSWER_WITHIN, self.answer()).await;
+        let exchange = async {
+            let sent = self.socket.write_all(&request).await;
+            // Who is refused amid a body cannot send the rest; the answer is there all the same.
+            let answer = self.answer().await;
+            answer.map_err(|error| sent.err().unwrap_or(error))
+        };
+        let answer = timeout(ANSWER_WITHIN, exchange).await;
         answer.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
     }
 
-    async fn answer(&mut self) -> io::Result<(u16, Vec<u8>)> {
+    async fn answer(&mut self) -> io::Result<Answer> {
+        let mut answer = self.head().await?;
+        let length = answer
+            .header("content-length")
+            .and_then(|text| text.parse().ok());
+        let length = if answer.status == 204 {
+            0
+        } else {
+            length.unwrap_or(0)
+        };
+        while self.buffer.len() < length {
+            self.more().await?;
+        }
+        answer.body = self.buffer.drain(..length).collect();
+        Ok(answer)
+    }
+
+    /// The head of the next answer; its body is not read yet.
+    pub(crate) async fn head(&mut self) -> io::Result<Answer> {
         let end = loop {
             if let Some(end) = self.buffer.windows(4).position(|four| four == b"\r\n\r\n") {
                 break end + 4;
@@ -62,19 +122,13 @@ impl Connection {
             self.more().await?;
         };
         let head = String::from_utf8_lossy(&self.buffer[..end]).to_lowercase();
+        self.buffer.drain(..end);
         let status = head.split(' ').nth(1).and_then(|text| text.parse().ok());
-        let status: u16 = status.ok_or(io::ErrorKind::InvalidData)?;
-        let length = head
-            .lines()
-            .find_map(|line| line.strip_prefix("content-length: ")?.trim().parse().ok())
-            .unwrap_or(0);
-        let body_end = end + if status == 204 { 0 } else { length };
-        while self.buffer.len() < body_end {
-            self.more().await?;
-        }
-        let body = self.buffer[end..body_end].to_vec();
-        self.buffer.drain(..body_end);
-        Ok((status, body))
+        Ok(Answer {
+            status: status.ok_or(io::ErrorKind::InvalidData)?,
+            head,
+            body: Vec::new(),
+        })
     }
 
     async fn more(&mut self) -> io::Result<()> {

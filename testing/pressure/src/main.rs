@@ -7,8 +7,12 @@
 //! - the process stays inside `--memory-max`;
 //! - without `--brief`: the 99th percentile of an append stays under twice its quiet value.
 //!
+//! With `--overload` it presses beyond what the server has memory for, and holds it to other things:
+//! see [`overload`].
+//!
 //! Layout: [`settings`], [`server`] (the process), [`http`] (a small client), [`crowd`] (the clients
-//! that press), [`appends`] (what is measured), [`run`] (the order of things), [`report`].
+//! that press), [`appends`] (what is measured), [`run`] (the order of things), [`report`];
+//! [`overload`].
 //!
 //! Not here: how much Millrace can do at most; HTTP/2 streams that take nothing (tested in
 //! `millrace-server`, where time can be skipped).
@@ -20,6 +24,7 @@
 mod appends;
 mod crowd;
 mod http;
+mod overload;
 mod report;
 mod run;
 mod server;
@@ -34,26 +39,52 @@ fn main() -> ExitCode {
         Ok(settings) => settings,
         Err(what) => return failed(&[what]),
     };
-    let mut figures = Figures::default();
-    let done = run::run(&settings, &mut figures);
-    if settings.json {
-        println!("{:#}", figures.json());
+    let broken = if settings.overload {
+        overloaded(&settings)
     } else {
-        print!("{}", figures.table());
-    }
-    let broken = match done {
-        Ok(()) => figures.broken(&settings),
-        Err(what) => vec![what],
+        crowded(&settings)
     };
-    if broken.is_empty() {
-        return ExitCode::SUCCESS;
-    }
     failed(&broken)
 }
 
+/// What does not hold amid a crowd.
+fn crowded(settings: &Settings) -> Vec<String> {
+    let mut figures = Figures::default();
+    let done = run::run(settings, &mut figures);
+    tell(settings, &figures.table(), &figures.json());
+    match done {
+        Ok(()) => figures.broken(settings),
+        Err(what) => vec![what],
+    }
+}
+
+/// What does not hold in an overload.
+fn overloaded(settings: &Settings) -> Vec<String> {
+    match overload::run(settings) {
+        Ok(figures) => {
+            tell(settings, &figures.table(), &figures.json());
+            figures.broken()
+        }
+        Err(what) => vec![what],
+    }
+}
+
+fn tell(settings: &Settings, table: &str, json: &serde_json::Value) {
+    if settings.json {
+        println!("{json:#}");
+    } else {
+        print!("{table}");
+    }
+}
+
+/// Success when nothing is.
 fn failed(broken: &[String]) -> ExitCode {
     for what in broken {
         eprintln!("pressure: {what}");
     }
-    ExitCode::FAILURE
+    if broken.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

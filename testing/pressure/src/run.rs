@@ -28,14 +28,14 @@ pub(crate) fn run(settings: &Settings, figures: &mut Figures) -> Result<(), Stri
     fill(settings, server.address)?;
     // Streams, connections and the log are warm before anything counts.
     appends::measure(settings, server.address)?;
-    figures.memory_before = server.memory()?.0;
+    figures.memory_before = server.memory()?.now;
     for round in 1..=settings.rounds {
         say(&format!("round {round} of {}: quiet", settings.rounds));
         let quiet = appends::measure(settings, server.address)?;
         say(&format!("round {round} of {}: pressed", settings.rounds));
         figures.rounds.push(pressed(settings, &server, quiet)?);
     }
-    figures.memory_peak = server.memory()?.1;
+    figures.memory_peak = server.memory()?.peak;
     server.stop()
 }
 
@@ -45,7 +45,7 @@ fn pressed(settings: &Settings, server: &Server, quiet: Appended) -> Result<Roun
     thread::scope(|scope| {
         scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
-                let memory = server.memory().map_or(0, |(now, _)| now);
+                let memory = server.memory().map_or(0, |memory| memory.now);
                 most.fetch_max(memory, Ordering::Relaxed);
                 thread::sleep(LOOK);
             }
@@ -97,8 +97,8 @@ fn fill(settings: &Settings, address: SocketAddr) -> Result<(), String> {
     done.map_err(|error| format!("the streams cannot be made: {error}"))
 }
 
-/// While it fills the server may be asked for more than it holds, and say so.
-async fn until_taken(
+/// While it starts, or fills, the server may be asked for more than it can do, and say so.
+pub(crate) async fn until_taken(
     address: SocketAddr,
     connection: &mut Connection,
     method: &str,

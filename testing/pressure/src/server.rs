@@ -26,6 +26,17 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
 }
 
+/// A process's memory, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Memory {
+    /// Resident, pages of files that it maps included: what a cgroup or an operator sees of it.
+    pub(crate) now: u64,
+    /// The most that was ever resident. The system keeps it, so that no peak falls between two looks.
+    pub(crate) peak: u64,
+    /// Resident, without pages of files.
+    pub(crate) anonymous: u64,
+}
+
 impl Server {
     /// Starts one on a fresh directory and waits until it listens.
     pub(crate) fn start(settings: &Settings) -> Result<Self, String> {
@@ -54,11 +65,15 @@ impl Server {
         Err("the server did not listen in time".into())
     }
 
-    /// Its resident memory now, and the most that it ever was, in bytes.
-    pub(crate) fn memory(&self) -> Result<(u64, u64), String> {
+    /// Its memory, as the system counts it.
+    pub(crate) fn memory(&self) -> Result<Memory, String> {
         let path = format!("/proc/{}/status", self.child.id());
         let status = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
-        Ok((field(&status, "VmRSS:"), field(&status, "VmHWM:")))
+        Ok(Memory {
+            now: field(&status, "VmRSS:"),
+            peak: field(&status, "VmHWM:"),
+            anonymous: field(&status, "RssAnon:"),
+        })
     }
 
     /// Asks it to end, and removes its directory.

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 /// How to call it.
 const USAGE: &str = "millrace-pressure [--idle 2000] [--senders 500] [--readers 500] [--rounds 5] \
      [--seconds 6] [--settle 5] [--rate 200] [--connections 16] [--memory-mib 256] [--ratio-max 2] \
-     [--dir <where the data goes>] [--serve-arg <flag for the server>]... [--brief] [--json]; \
+     [--overload [--writers 64] [--gap-max 15]] [--dir <where the data goes>] [--serve-arg <flag for the server>]... [--brief] [--json]; \
      MILLRACE_BIN names the binary";
 
 /// The settings of one run.
@@ -33,6 +33,12 @@ pub(crate) struct Settings {
     pub(crate) memory_max: u64,
     /// What the median of the rounds' ratios must stay under.
     pub(crate) ratio_max: f64,
+    /// More readers and writers than there is memory for, instead of the crowd.
+    pub(crate) overload: bool,
+    /// Writers at full speed, in an overload.
+    pub(crate) writers: u32,
+    /// The longest that one of them may wait for its next acknowledgement.
+    pub(crate) gap_max: Duration,
     /// Where the data directory is made.
     pub(crate) dir: PathBuf,
     /// Flags for `serve` beside those that the measurement needs.
@@ -59,14 +65,25 @@ impl Settings {
             connections: 16,
             memory_max: 256 << 20,
             ratio_max: 2.0,
+            overload: false,
+            writers: 64,
+            gap_max: Duration::from_secs(15),
             dir: std::env::temp_dir(),
             serve_args: Vec::new(),
             brief: false,
             json: false,
         };
-        let mut args = args;
+        let args: Vec<String> = args.collect();
+        if args.iter().any(|flag| flag == "--overload") {
+            settings.overload = true;
+            settings.senders = 1000;
+            settings.readers = 1000;
+            settings.measured = Duration::from_secs(45);
+        }
+        let mut args = args.into_iter();
         while let Some(flag) = args.next() {
             match flag.as_str() {
+                "--overload" => {}
                 "--json" => settings.json = true,
                 "--brief" => settings.brief = true,
                 _ => settings.set(&flag, &args.next().ok_or(USAGE)?)?,
@@ -74,7 +91,7 @@ impl Settings {
         }
         if settings.brief {
             settings.rounds = 1;
-            settings.measured = Duration::from_secs(4);
+            settings.measured = Duration::from_secs(if settings.overload { 8 } else { 4 });
         }
         Ok(settings)
     }
@@ -91,6 +108,8 @@ impl Settings {
             "--connections" => self.connections = number::<u32>(value)?.max(1),
             "--memory-mib" => self.memory_max = number::<u64>(value)? << 20,
             "--ratio-max" => self.ratio_max = number(value)?,
+            "--writers" => self.writers = number::<u32>(value)?.max(1),
+            "--gap-max" => self.gap_max = Duration::from_secs(number(value)?),
             "--dir" => self.dir = value.into(),
             "--serve-arg" => self.serve_args.push(value.into()),
             _ => return Err(USAGE.into()),

@@ -5,7 +5,7 @@ use std::{fs, process::Stdio};
 use crate::support::{Server, eventually, ndjson};
 
 #[test]
-fn tail_goes_on_after_the_server_was_killed() {
+fn t64b_tail_goes_on_after_the_server_was_killed() {
     for live in ["sse", "long-poll"] {
         let mut server = Server::start();
         server.ok(&["create", "a", "-t", "json"]);

@@ -117,6 +117,34 @@ impl Machine {
             .collect()
     }
 
+    /// One command in a turn of its own, and a look at all between its frame's write and its sync.
+    #[cfg(test)]
+    pub(super) fn look_before_sync(
+        &mut self,
+        command: Command,
+        look: impl FnOnce(&mut Self),
+    ) -> Result<Outcome, Refusal> {
+        let shard = usize::from(self.owner(&command).get());
+        let (reply, mut answer) = oneshot::channel();
+        let entry = Entry {
+            command,
+            reply: Reply::Client(reply),
+            permit: None,
+        };
+        let mut turn = self.cores[shard].judge(vec![entry]);
+        self.cores[shard].write(&mut turn).expect("it is written");
+        look(self);
+        assert!(
+            answer.try_recv().is_err(),
+            "nothing is said before the sync"
+        );
+        let core = &mut self.cores[shard];
+        let synced = core.wal.as_mut().map_or(Ok(()), millrace_store::Wal::sync);
+        let end = core.finish(turn, synced);
+        self.deliver(end.outgoing);
+        answer.try_recv().unwrap_or(Err(Refusal::Unavailable))
+    }
+
     /// One command in a turn of its own.
     pub(super) fn submit(&mut self, command: Command) -> Result<Outcome, Refusal> {
         self.turn(vec![command]).remove(0)

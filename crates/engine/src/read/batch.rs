@@ -1,15 +1,18 @@
 //! What a read came to: a run of wire bytes, fetched piece by piece while it is sent.
+//!
+//! BOUND: a short run is there at once. Of a long one only the piece that is being sent is held, and
+//! counted among what readers hold: bytes that are not flushed yet are looked up when their turn comes,
+//! so that a slow client keeps no more of the log in memory than the log does itself.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use millrace_core::{Offset, Refusal, StreamPos};
 use millrace_store::{Extent, SegmentRef};
 
-use super::holder::ask;
+use super::holder::{Holder, Later, ask};
+use crate::engine::Shared;
 
-/// The most bytes one piece read from a file has: bounds what a slow client holds in memory.
-const PIECE_BYTES_MAX: u64 = 64 << 10;
 /// Slices of memory below this size are copied together, so that a page of many small appends is
 /// not as many small writes.
 const SMALL_BYTES: usize = 4 << 10;
@@ -21,6 +24,12 @@ const GATHER_BYTES_MAX: usize = 64 << 10;
 pub(crate) enum Slice {
     /// In memory.
     Hot(Bytes),
+    /// Was only in memory when it was planned; where it is by now is looked up.
+    Later {
+        holder: Holder,
+        from: StreamPos,
+        until: StreamPos,
+    },
     /// In a segment that stays as long as this does.
     Stored {
         segment: SegmentRef,
@@ -34,7 +43,9 @@ impl Slice {
     pub(crate) fn len(&self) -> u64 {
         match self {
             Self::Hot(bytes) => bytes.len() as u64,
-            Self::Stored { from, until, .. } => until.since(*from),
+            Self::Later { from, until, .. } | Self::Stored { from, until, .. } => {
+                until.since(*from)
+            }
         }
     }
 }
@@ -52,22 +63,42 @@ pub struct Batch {
     pub closed: bool,
     /// The number of wire bytes.
     pub len: u64,
+    /// Whether it is more than a reader should hold at once: to be sent piece by piece.
+    pub is_long: bool,
     pub(super) slices: VecDeque<Slice>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl Batch {
     /// The next piece, in order; `None` after the last. Bytes from files were verified. After an
     /// error the rest must not be sent as if it were whole.
     pub async fn chunk(&mut self) -> Option<Result<Bytes, Refusal>> {
-        match self.slices.pop_front()? {
-            Slice::Hot(bytes) => Some(Ok(self.gather(bytes))),
-            Slice::Stored {
-                segment,
-                extent,
-                from,
-                until,
-            } => Some(self.fetch(segment, extent, from, until).await),
+        loop {
+            match self.slices.pop_front()? {
+                Slice::Hot(bytes) => return Some(Ok(self.gather(bytes))),
+                Slice::Later {
+                    holder,
+                    from,
+                    until,
+                } => match self.look_up(holder, from, until) {
+                    Ok(None) => {}
+                    Ok(Some(bytes)) => return Some(Ok(bytes)),
+                    Err(refusal) => return Some(Err(refusal)),
+                },
+                Slice::Stored {
+                    segment,
+                    extent,
+                    from,
+                    until,
+                } => return Some(self.fetch(segment, extent, from, until).await),
+            }
         }
+    }
+
+    /// Whether it can be sent as one piece with what other readers hold. Only a JSON message that is
+    /// longer than a piece may be too much.
+    pub fn fits(&self) -> bool {
+        self.shared.reading.fits(self.len)
     }
 
     /// All of it in one piece. For small batches.
@@ -108,6 +139,43 @@ impl Batch {
         all.freeze()
     }
 
+    /// The next piece of bytes that were not flushed when they were planned; `None` when they are by
+    /// now, and were planned anew. A copy: the log's own buffers are large, and shared.
+    fn look_up(
+        &mut self,
+        holder: Holder,
+        from: StreamPos,
+        until: StreamPos,
+    ) -> Result<Option<Bytes>, Refusal> {
+        let piece = self.shared.reading.piece_bytes();
+        let stop = from.advance(until.since(from).min(piece));
+        match holder.look_up(&self.shared.segments, from, stop, until)? {
+            Later::Hot(slices) => {
+                if stop < until {
+                    let from = stop;
+                    self.slices.push_front(Slice::Later {
+                        holder,
+                        from,
+                        until,
+                    });
+                }
+                let bytes = Bytes::from(slices.concat());
+                Ok(Some(self.shared.reading.hold(bytes)))
+            }
+            Later::Planned(slices) => {
+                for slice in slices.into_iter().rev() {
+                    self.slices.push_front(slice);
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// `bytes` on their way to the client, counted among what readers hold until the last slice is gone.
+    pub fn hold(&self, bytes: Bytes) -> Bytes {
+        self.shared.reading.hold(bytes)
+    }
+
     async fn fetch(
         &mut self,
         segment: SegmentRef,
@@ -115,7 +183,8 @@ impl Batch {
         from: StreamPos,
         until: StreamPos,
     ) -> Result<Bytes, Refusal> {
-        let stop = from.advance(until.since(from).min(PIECE_BYTES_MAX));
+        let piece = self.shared.reading.piece_bytes();
+        let stop = from.advance(until.since(from).min(piece));
         if stop < until {
             let segment = segment.clone();
             self.slices.push_front(Slice::Stored {
@@ -126,6 +195,7 @@ impl Batch {
             });
         }
         let len = usize::try_from(stop.since(from)).expect("a piece is small");
-        ask(move || segment.read(&extent, from, len)).await
+        let bytes = ask(move || segment.read(&extent, from, len)).await?;
+        Ok(self.shared.reading.hold(bytes))
     }
 }

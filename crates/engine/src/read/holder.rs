@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use millrace_core::{Refusal, StreamPos};
 use millrace_env::tasks;
 use millrace_store::{Extent, SegmentRef, Segments, StoreError};
@@ -15,6 +16,14 @@ pub(crate) struct Holder {
     pub(crate) live: Arc<Live>,
     pub(crate) from: StreamPos,
     pub(crate) until: StreamPos,
+}
+
+/// Where bytes are by now that were only in memory.
+pub(super) enum Later {
+    /// Still there.
+    Hot(Vec<Bytes>),
+    /// The first of them are in a segment.
+    Planned(Vec<Slice>),
 }
 
 /// Where a position lies.
@@ -35,15 +44,28 @@ impl Holder {
         }
     }
 
-    /// Plans `from..until`, which must lie in the run: slices of memory and pinned segments.
+    /// Plans `from..until`, which must lie in the run: slices of memory and pinned segments. What is
+    /// only in memory is left for later where `is_long`.
     pub(crate) fn plan(
         &self,
         segments: &Segments,
         from: StreamPos,
         until: StreamPos,
+        is_long: bool,
         slices: &mut Vec<Slice>,
     ) {
-        let view = self.live.view();
+        self.plan_in(&self.live.view(), segments, from, until, is_long, slices);
+    }
+
+    fn plan_in(
+        &self,
+        view: &View,
+        segments: &Segments,
+        from: StreamPos,
+        until: StreamPos,
+        is_long: bool,
+        slices: &mut Vec<Slice>,
+    ) {
         let first = view.extents.partition_point(|extent| extent.until <= from);
         for extent in &view.extents[first..] {
             if extent.from >= until {
@@ -61,18 +83,57 @@ impl Holder {
             });
         }
         let hot_from = from.max(view.sealed());
-        if hot_from < until {
+        if hot_from >= until {
+            return;
+        }
+        if is_long {
+            slices.push(Slice::Later {
+                holder: self.clone(),
+                from: hot_from,
+                until,
+            });
+        } else {
             slices.extend(view.hot.slices(hot_from, until).into_iter().map(Slice::Hot));
         }
+    }
+
+    /// What was left for later: its first bytes, up to `stop`, where they are still only in memory, else
+    /// a plan of all of it. [`Refusal::NotFound`] when the stream is gone, and its bytes with it;
+    /// [`Refusal::OffsetGone`] when they were trimmed.
+    pub(super) fn look_up(
+        &self,
+        segments: &Segments,
+        from: StreamPos,
+        stop: StreamPos,
+        until: StreamPos,
+    ) -> Result<Later, Refusal> {
+        let view = self.live.view();
+        if view.gone {
+            return Err(Refusal::NotFound);
+        }
+        if view.sealed() <= from {
+            return Ok(Later::Hot(view.hot.slices(from, stop)));
+        }
+        let mut slices = Vec::new();
+        self.plan_in(&view, segments, from, until, true, &mut slices);
+        let planned = slices.iter().map(Slice::len).sum::<u64>();
+        if planned < until.since(from) {
+            // Flushed and then trimmed.
+            return Err(Refusal::OffsetGone {
+                earliest: view.state.start_offset(),
+            });
+        }
+        Ok(Later::Planned(slices))
     }
 
     /// The bytes of `from..until`, read at once.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn bytes(&self, segments: &Segments, from: StreamPos, until: StreamPos) -> Vec<u8> {
         let mut slices = Vec::new();
-        self.plan(segments, from, until, &mut slices);
+        self.plan(segments, from, until, false, &mut slices);
         let read = slices.into_iter().flat_map(|slice| match slice {
             Slice::Hot(bytes) => bytes,
+            Slice::Later { .. } => unreachable!("nothing is left for later"),
             Slice::Stored {
                 segment,
                 extent,

@@ -4,6 +4,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use millrace_core::{ContentKind, Offset, Refusal, StreamPos, Timestamp};
 use millrace_env::{
     Env,
@@ -393,11 +394,13 @@ impl Reader {
             };
             (at(self.position), at(next), up_to_date, closed)
         };
+        let len = until.since(self.position);
+        let is_long = len > self.piece_bytes();
         let mut slices: Vec<Slice> = Vec::new();
         for holder in self.holders.iter() {
             let (start, stop) = (self.position.max(holder.from), until.min(holder.until));
             if start < stop {
-                holder.plan(&self.shared.segments, start, stop, &mut slices);
+                holder.plan(&self.shared.segments, start, stop, is_long, &mut slices);
             }
         }
         let len = until.since(self.position);
@@ -418,7 +421,9 @@ impl Reader {
             up_to_date,
             closed,
             len,
+            is_long,
             slices: VecDeque::from(slices),
+            shared: Arc::clone(&self.shared),
         })
     }
 
@@ -426,6 +431,21 @@ impl Reader {
     fn holder_of(&self, pos: StreamPos) -> &Holder {
         let at = self.holders.partition_point(|holder| holder.until <= pos);
         &self.holders[at.min(self.holders.len() - 1)]
+    }
+
+    /// How many bytes should be read next, to hold no more than one's share.
+    pub fn piece_bytes(&self) -> u64 {
+        self.shared.reading.piece_bytes()
+    }
+
+    /// `bytes` on their way to the client, counted among what readers hold until the last slice is gone.
+    pub fn hold(&self, bytes: Bytes) -> Bytes {
+        self.shared.reading.hold(bytes)
+    }
+
+    /// Whether there is memory for what followers may share.
+    pub fn may_share(&self) -> bool {
+        self.shared.reading.has_spare()
     }
 
     /// The outside world, for those who wait.

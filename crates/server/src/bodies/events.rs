@@ -5,7 +5,9 @@
 //!
 //! BOUND: one event at a time. The next batch is read only when the connection took the last event;
 //! a slow follower therefore falls back to reading what is stored, and nobody waits for it (T57,
-//! T58). An event holds at most [`EVENT_BYTES_MAX`] wire bytes, or one JSON message.
+//! T58). An event holds at most [`EVENT_BYTES_MAX`] wire bytes, or one JSON message, and fewer the more
+//! all readers hold; a message that is too much with what they hold ends the connection before it, and
+//! who comes back meanwhile is told 429.
 //!
 //! Events are made once for all followers that stand at the same place: see
 //! [`millrace_engine::FrameCache`]. Small ones are shared whole, with their control event, which is the
@@ -113,7 +115,11 @@ impl StreamEvents {
 
     /// What is there now; `None` when that was all said before.
     async fn read(&mut self) -> Result<Option<Event>, Refusal> {
-        let batch = self.reader.next(EVENT_BYTES_MAX).await?;
+        let bytes_max = self.reader.piece_bytes().min(EVENT_BYTES_MAX);
+        let batch = self.reader.next(bytes_max).await?;
+        if !batch.fits() {
+            return Err(Refusal::Overloaded);
+        }
         let (up_to_date, closed) = (batch.up_to_date, batch.closed);
         let at = (batch.from, batch.next);
         let is_shared = up_to_date && !closed && batch.len > 0 && self.held.is_empty();
@@ -202,9 +208,9 @@ impl StreamEvents {
     fn encoded(&self, at: (Offset, Offset), shared: bool, wire: &[u8]) -> Bytes {
         let mut frame = Vec::new();
         sse::data_event(&mut frame, self.kind, wire, at.1);
-        let frame = Bytes::from(frame);
+        let frame = self.reader.hold(Bytes::from(frame));
         // A small one is shared with its control event.
-        if shared && frame.len() > TOGETHER_BYTES_MAX {
+        if shared && frame.len() > TOGETHER_BYTES_MAX && self.reader.may_share() {
             let frames = self.reader.stream().frames();
             frames.put(key(at, DATA_ALONE), frame.clone());
         }

@@ -1,4 +1,4 @@
-//! A page of a stream: sent at once when it is small, else read while it is sent.
+//! A page of a stream: sent at once when it is short, else read while it is sent.
 
 use bytes::{Bytes, BytesMut};
 use millrace_core::{ContentKind, Refusal};
@@ -12,9 +12,6 @@ use super::{
 };
 use crate::answer::AnswerBody;
 
-/// Up to this many bytes a page is one piece: the answer leaves in one write.
-const SMALL_BYTES_MAX: u64 = 64 << 10;
-
 /// A page that is read while it is sent.
 pub(crate) type PageBody = Pulled<PageSource>;
 
@@ -27,7 +24,7 @@ pub(crate) async fn page(
 ) -> Result<AnswerBody, Refusal> {
     let page = Page::new(kind, batch.len);
     let len = page.content_length();
-    if len <= SMALL_BYTES_MAX {
+    if !batch.is_long {
         let whole = whole(page, batch).await?;
         return Ok(whole.into());
     }
@@ -45,19 +42,17 @@ pub(crate) async fn page(
     Ok(AnswerBody::Page(Pulled::new(source, Some(len))))
 }
 
+/// A copy: the log's own buffers are large, and a slow client would keep all of one in memory.
 async fn whole(mut page: Page, mut batch: Batch) -> Result<Bytes, Refusal> {
-    let len = usize::try_from(page.content_length()).expect("a small page");
+    let len = usize::try_from(page.content_length()).expect("a short page");
     let opening = page.opening();
-    if opening.is_empty() {
-        return batch.collect().await;
-    }
     let mut whole = BytesMut::with_capacity(len);
     whole.extend_from_slice(&opening);
     while let Some(chunk) = batch.chunk().await {
         whole.extend_from_slice(&page.pass(chunk?));
     }
     whole.extend_from_slice(&page.closing());
-    Ok(whole.freeze())
+    Ok(batch.hold(whole.freeze()))
 }
 
 /// Where a page that is being sent is.

@@ -11,9 +11,13 @@ use std::{io, rc::Rc};
 
 use http::{HeaderValue, Request, Response, Version, header};
 use hyper::body::Incoming;
+use millrace_core::Refusal;
 use millrace_env::Watcher;
-use millrace_wire::HttpFault;
-use tokio::net::TcpStream;
+use millrace_wire::{HttpFault, Problem};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
 use tokio_rustls::TlsAcceptor;
 
 use super::{
@@ -61,20 +65,39 @@ async fn begins_as_http(conn: &TcpStream) -> io::Result<bool> {
     Ok(len == 1 && first[0].is_ascii_uppercase())
 }
 
-/// Tells whoever sent plain HTTP what is spoken here. The same connection as any other, deadlines
-/// and close included; only the answer is always this one.
+/// Tells whoever sent plain HTTP what is spoken here.
 pub(super) async fn refuse(protocol: &Protocol, conn: TcpStream, peer: Peer, draining: Watcher) {
-    protocol.serve(conn, peer, Rc::new(NotTls), draining).await;
+    always(protocol, conn, peer, draining, HttpFault::TlsRequired).await;
+}
+
+/// Tells whoever came when all connections are taken to come again later.
+pub(super) async fn shed(protocol: &Protocol, conn: Wire, peer: Peer, draining: Watcher) {
+    always(protocol, conn, peer, draining, Refusal::Overloaded).await;
+}
+
+/// Answers all requests with one problem. The same connection as any other, deadlines and close
+/// included; only the answer is always this one.
+async fn always<C>(
+    protocol: &Protocol,
+    conn: C,
+    peer: Peer,
+    draining: Watcher,
+    problem: impl Into<Problem>,
+) where
+    C: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let service = Always(problem.into());
+    protocol.serve(conn, peer, Rc::new(service), draining).await;
 }
 
 /// Answers everything in the same way.
-struct NotTls;
+struct Always(Problem);
 
-impl Service for NotTls {
+impl Service for Always {
     type Body = AnswerBody;
 
     async fn answer(self: Rc<Self>, request: Request<Incoming>) -> Response<AnswerBody> {
-        let mut answer = answer::problem(&HttpFault::TlsRequired.into());
+        let mut answer = answer::problem(&self.0);
         if request.version() <= Version::HTTP_11 {
             let close = HeaderValue::from_static("close");
             answer.headers_mut().insert(header::CONNECTION, close);

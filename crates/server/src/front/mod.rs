@@ -9,7 +9,9 @@
 //! Layout: `arrive.rs` (TLS, and who gets a connection), `look.rs` and `first_request.rs` (what its
 //! first bytes ask for), `handed.rs` (connections on their way).
 //!
-//! BOUND: the number of connections; more wait in the kernel's queue.
+//! BOUND: the number of connections, and [`SHED_MAX`] more, which are told 429 and end, so that nobody
+//! waits without a word. Those that ask for the state of the server are answered even then. More wait
+//! in the kernel's queue.
 
 mod arrive;
 mod first_request;
@@ -21,13 +23,13 @@ use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 use millrace_env::{Listener, TcpListener, sleep, timeout};
 use tokio::{
     net::TcpStream,
-    sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError},
+    sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
 };
 
 pub(crate) use self::handed::{Inlet, Outlet, way};
 use self::{
-    arrive::{Arrival, arrive, refuse},
+    arrive::{Arrival, arrive, refuse, shed},
     handed::{Handed, Wire},
 };
 use crate::{
@@ -42,6 +44,8 @@ use crate::{
 
 /// How long to wait when connections cannot be accepted: out of descriptors, mostly.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Connections at a time beyond [`crate::Config::connections_max`] that are told so.
+const SHED_MAX: usize = 64;
 
 /// Accepts connections until the server drains.
 pub(crate) async fn run(
@@ -82,7 +86,7 @@ async fn accept(
             return;
         }
     };
-    let room = Arc::new(Semaphore::new(app.config.connections_max));
+    let room = Room::new(app.config.connections_max);
     let addresses = app.config.connections_per_address_max.map(Addresses::new);
     let protocol = Rc::new(Protocol::new(&app.config));
     let metrics = app.metrics.core();
@@ -95,7 +99,7 @@ async fn accept(
             accepted = next(&listener, &room, &app.refusals) => accepted,
         };
         while arrivals.try_join_next().is_some() {}
-        let Some((conn, address, room)) = accepted else {
+        let Some((conn, address, (permit, is_extra))) = accepted else {
             continue;
         };
         let peer = Peer::new(address, Arc::clone(&app.refusals));
@@ -106,7 +110,7 @@ async fn accept(
             peer.refused(Refused::AddressLimit);
             continue;
         }
-        let ticket = Ticket::new(room, place.flatten());
+        let ticket = Ticket::new(permit, place.flatten());
         metrics.accepted();
         let connected = Connected::new(&metrics);
         turn = (turn + 1) % cores.len();
@@ -119,6 +123,10 @@ async fn accept(
             // Who says nothing in time, or leaves at once, is let go.
             let arriving = arrive(conn, app.config.tls.as_ref());
             match timeout(app.config.times.head, arriving).await {
+                Some(Ok(Arrival::Served { conn, stays: false })) if is_extra => {
+                    peer.refused(Refused::ConnectionLimit);
+                    shed(&protocol, conn, peer, draining).await;
+                }
                 Some(Ok(Arrival::Served { conn, stays })) => {
                     let to = if stays { ways.0 } else { ways.1 };
                     hand_over(conn, address, ticket, &to).await;
@@ -140,23 +148,56 @@ async fn hand_over(conn: Wire, peer: SocketAddr, ticket: Ticket, to: &Outlet) {
     let _ = to.send(Handed { conn, peer, ticket }).await;
 }
 
-/// The next connection, once there is room for one.
+/// Places for connections.
+#[derive(Debug)]
+struct Room {
+    all: Arc<Semaphore>,
+    extra: Arc<Semaphore>,
+}
+
+/// A place, and whether it is one of those for who is told that there is none.
+type Seated = (OwnedSemaphorePermit, bool);
+
+impl Room {
+    fn new(connections_max: usize) -> Self {
+        Self {
+            all: Arc::new(Semaphore::new(connections_max)),
+            extra: Arc::new(Semaphore::new(SHED_MAX)),
+        }
+    }
+
+    /// A proper place, if there is one.
+    fn proper(&self) -> Option<Seated> {
+        let permit = Arc::clone(&self.all).try_acquire_owned().ok()?;
+        Some((permit, false))
+    }
+
+    /// The next place of either kind.
+    async fn next(&self) -> Option<Seated> {
+        let (all, extra) = (Arc::clone(&self.all), Arc::clone(&self.extra));
+        tokio::select! {
+            biased;
+            permit = all.acquire_owned() => Some((permit.ok()?, false)),
+            permit = extra.acquire_owned() => Some((permit.ok()?, true)),
+        }
+    }
+}
+
+/// The next connection, once there is a place for one.
 async fn next(
     listener: &TcpListener,
-    room: &Arc<Semaphore>,
+    room: &Room,
     refusals: &Refusals,
-) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let permit = match Arc::clone(room).try_acquire_owned() {
-        Ok(permit) => permit,
-        Err(TryAcquireError::Closed) => return None,
-        Err(TryAcquireError::NoPermits) => {
-            refusals.add(Refused::ConnectionLimit);
-            tracing::debug!("accepting waits for a connection to end");
-            Arc::clone(room).acquire_owned().await.ok()?
-        }
-    };
+) -> Option<(TcpStream, SocketAddr, Seated)> {
+    let mut seated = room.next().await?;
     match listener.accept().await {
-        Ok((conn, peer)) => Some((conn, peer, permit)),
+        Ok((conn, peer)) => {
+            // Connections may have ended while none came.
+            if let (true, Some(proper)) = (seated.1, room.proper()) {
+                seated = proper;
+            }
+            Some((conn, peer, seated))
+        }
         Err(error) => {
             refusals.add(Refused::NotAccepted);
             tracing::warn!(%error, "a connection cannot be accepted");

@@ -29,6 +29,7 @@ pub(crate) async fn sse(
     query: ReadQuery,
     version: Version,
 ) -> Result<ReadAnswer, Problem> {
+    app.engine(grant)?.admit_reader()?;
     let mut reader = begin(stream, query.place).await?;
     let head = stream.head();
     if query.reconnects && head.closed && reader.offset() == head.tail {

@@ -17,7 +17,7 @@ pub(super) async fn append(app: &App, append: Append) -> Result<(Outcome, bool),
     let is_empty = append.body.is_empty();
     let grant = permitted(&Caller::Master, &append.name, head.close, is_empty)?;
     let engine = app.engine(&grant)?;
-    let permit = admitted(engine, &append.body)?;
+    let permit = admitted(engine, &append.body).await?;
     let command = head.with_body(append.body)?;
     let brings_bytes = command.body != Body::Empty;
     let outcome = engine.append(&append.name, command, permit).await?;
@@ -25,7 +25,7 @@ pub(super) async fn append(app: &App, append: Append) -> Result<(Outcome, bool),
 }
 
 /// Takes memory for a body that is there.
-pub(super) fn admitted(engine: &Engine, body: &Bytes) -> Result<Option<Permit>, Problem> {
+pub(super) async fn admitted(engine: &Engine, body: &Bytes) -> Result<Option<Permit>, Problem> {
     let bytes = body.len() as u64;
     let bytes_max = engine.options().append_bytes_max;
     if bytes > bytes_max {
@@ -33,6 +33,6 @@ pub(super) fn admitted(engine: &Engine, body: &Bytes) -> Result<Option<Permit>, 
     }
     Ok(match bytes {
         0 => None,
-        bytes => Some(engine.admit(bytes)?),
+        bytes => Some(engine.admit(bytes).await?),
     })
 }

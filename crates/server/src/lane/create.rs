@@ -17,7 +17,7 @@ pub(super) async fn create(app: &App, create: Create) -> Result<Outcome, Problem
     // The shortest way is for who may do everything; it is asked all the same.
     let grant = permitted(&Caller::Master, &create.name, &request.spec)?;
     let engine = app.engine(&grant)?;
-    let permit = admitted(engine, &create.body)?;
+    let permit = admitted(engine, &create.body).await?;
     let intake = Intake {
         bytes: create.body,
         permit,

@@ -148,7 +148,7 @@ fn connections(text: &mut Text, totals: &Totals, max: usize) {
     text.family(
         "millrace_connections_max",
         Type::Gauge,
-        "The most connections; more wait to be accepted.",
+        "The most connections; more are told 429 and end.",
     )
     .is(max);
     text.family(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Conn, JSON, TEXT, TestServer, path};
+use crate::support::{Conn, JSON, TEXT, TestServer, path, within};
 
 const CHUNKED: (&str, &str) = ("Transfer-Encoding", "chunked");
 
@@ -135,6 +135,45 @@ async fn a_body_too_large_is_refused_before_or_while_it_is_read() {
     assert_eq!(server.get(&path("a")).await.body.len(), 100_000);
 }
 
+/// Uploads that sent much and then nothing held their memory for as long as they liked, and everybody
+/// else was refused meanwhile.
+#[tokio::test]
+async fn uploads_that_stall_do_not_keep_others_from_appending() {
+    let server = TestServer::with(|engine, _| engine.memory_max = 32 << 20).await;
+    server.create("a", TEXT, "").await;
+    let part = "x".repeat(512 << 10);
+    let mut stalled = Vec::new();
+    // Twice as much as all bodies may take together.
+    for _ in 0..32 {
+        stalled.push(begun(&server, "a", ("Content-Length", "1048576"), &part).await);
+    }
+    let body = "y".repeat(1 << 20);
+    for _ in 0..20 {
+        let answer = within(async {
+            loop {
+                let answer = server.ask("POST", &path("a"), &[TEXT], &body).await;
+                if answer.status != 429 {
+                    break answer;
+                }
+                assert_eq!(answer.header("retry-after"), Some("1"));
+                millrace_env::sleep(Duration::from_millis(50)).await;
+            }
+        });
+        assert_eq!(answer.await.status, 204);
+    }
+    let mut gave_way = 0;
+    for mut conn in stalled {
+        let told = millrace_env::timeout(Duration::from_millis(200), conn.answer()).await;
+        let Some(told) = told else { continue };
+        assert_eq!(told.status, 429);
+        assert_eq!(told.header("retry-after"), Some("1"));
+        gave_way += 1;
+    }
+    assert!(gave_way > 0, "those that stalled gave way");
+    let read = server.get(&path("a")).await;
+    assert!(read.body.iter().all(|byte| *byte == b'y'));
+}
+
 #[tokio::test]
 async fn bodies_beyond_the_budget_are_refused_and_room_comes_back() {
     let server = TestServer::with(|engine, _| {
@@ -143,9 +182,8 @@ async fn bodies_beyond_the_budget_are_refused_and_room_comes_back() {
     })
     .await;
     server.create("a", TEXT, "").await;
-    // A quarter of the memory is for bodies; this one takes nearly all of it and does not end.
-    let part = "y".repeat(900_000);
-    let hog = begun(&server, "a", ("Content-Length", "1000000"), &part).await;
+    // A quarter of the memory is for bodies; nearly all of it is taken, for as long as this lives.
+    let hog = server.engine().admit(1_000_000).await.unwrap();
     let refused = loop {
         let answer = server
             .ask("POST", &path("a"), &[TEXT], "y".repeat(100_000))

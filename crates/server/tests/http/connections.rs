@@ -211,26 +211,45 @@ async fn an_address_has_its_number_of_connections_and_no_more() {
     .await;
 }
 
-/// Connections beyond the number wait; none is refused.
+/// Connections beyond the number are told so, whatever they send; the state of the server is told even
+/// then.
 #[tokio::test]
-async fn beyond_all_connections_the_next_waits_for_one_to_end() {
+async fn beyond_all_connections_the_next_is_told_to_come_again_later() {
     let server = TestServer::with(|_, config| config.connections_max = 2).await;
-    let mut first = server.connect().await;
-    first.send("GET", "/health", &[], b"").await;
-    assert_eq!(first.answer().await.status, 200);
-    let mut second = server.connect().await;
-    second.send("GET", "/health", &[], b"").await;
-    assert_eq!(second.answer().await.status, 200);
-    let mut third = server.connect().await;
-    third.send("GET", "/health", &[], b"").await;
+    let mut kept = Vec::new();
+    for _ in 0..2 {
+        let mut conn = server.connect().await;
+        conn.send("GET", &path("any"), &[], b"").await;
+        assert_eq!(conn.answer().await.status, 404);
+        kept.push(conn);
+    }
+    for (method, body) in [("GET", &b""[..]), ("POST", &[b'x'; 1 << 20])] {
+        let mut beyond = server.connect().await;
+        let text = [("Content-Type", "text/plain")];
+        beyond.send(method, &path("any"), &text, body).await;
+        let told = beyond.answer().await;
+        assert_eq!(told.status, 429, "{method}");
+        assert_eq!(told.code(), "overloaded");
+        assert_eq!(told.header("retry-after"), Some("1"));
+        assert_eq!(told.header("connection"), Some("close"));
+        assert!(beyond.is_ended().await);
+    }
+    assert_eq!(server.refusals().count(Refused::ConnectionLimit), 2);
+    let mut probe = server.connect().await;
+    probe.send("GET", "/health", &[], b"").await;
+    assert_eq!(probe.answer().await.status, 200);
+    // One goes, and there is room for another.
+    kept.pop();
     within(async {
-        while server.refusals().count(Refused::ConnectionLimit) == 0 {
-            millrace_env::sleep(std::time::Duration::from_millis(5)).await;
+        loop {
+            let mut next = server.connect().await;
+            next.send("GET", &path("any"), &[], b"").await;
+            if next.answer().await.status == 404 {
+                break;
+            }
         }
     })
     .await;
-    drop(first);
-    assert_eq!(third.answer().await.status, 200);
 }
 
 /// Half of a beginning that the front waits for, and the rest later.

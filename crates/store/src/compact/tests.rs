@@ -1,7 +1,12 @@
 //! Compaction: what it gives back, what it leaves, what it survives.
 
+use std::path::Path;
+
 use millrace_core::StreamId;
-use millrace_env::{Rng, SimDisk};
+use millrace_env::{
+    Disk as _, Rng, SimDisk,
+    sim::{Fault, FaultError, FaultOp},
+};
 
 use super::{compact, joined};
 use crate::{
@@ -9,6 +14,11 @@ use crate::{
     segment::segment_path,
     testkit::{COMPACT, Store, Streams, payload, sim_env},
 };
+
+fn is_there(disk: &SimDisk, path: &Path) -> bool {
+    let names = disk.list(Path::new("segments")).unwrap();
+    names.iter().any(|entry| path.ends_with(&entry.name))
+}
 
 fn flush(store: &Store, streams: &mut Streams) {
     store.flush(&streams.freeze()).unwrap();
@@ -168,6 +178,37 @@ fn t26_a_damaged_segment_is_left_alone_and_the_rest_is_compacted() {
         assert_eq!(store.read_all(&extents), streams.live[id].bytes);
         assert_ne!(extents[0].segment, damaged[0].segment);
     }
+}
+
+/// A file that cannot be removed is neither an error for anybody nor forgotten: the catalog dooms it
+/// until a start has removed it.
+#[test]
+fn t84_a_file_that_could_not_be_removed_goes_at_the_next_start() {
+    let disk = SimDisk::new(84);
+    let rng = Rng::from_seed(84);
+    let store = Store::open(&sim_env(&disk, 1)).unwrap();
+    let mut streams = Streams::default();
+    let ids: Vec<StreamId> = (0..10).map(|n| streams.create(&format!("{n}"))).collect();
+    for id in &ids {
+        streams.append(*id, &payload(&rng, &[1000]));
+    }
+    flush(&store, &mut streams);
+    for id in &ids[..8] {
+        streams.remove(*id);
+    }
+    flush(&store, &mut streams);
+    disk.fail(Fault::new(FaultOp::Remove, FaultError::Io).lasting());
+    let compacted = store.compact().unwrap();
+    let doomed = segment_path(compacted.doomed[0]);
+    store.assert_holds(&streams);
+    flush(&store, &mut streams);
+    assert!(is_there(&disk, &doomed), "it could not be removed");
+    drop(store);
+    disk.heal();
+    let disk = disk.crash();
+    let store = Store::open(&sim_env(&disk, 1)).unwrap();
+    assert!(!is_there(&disk, &doomed), "it is gone");
+    store.assert_holds(&streams);
 }
 
 #[test]

@@ -99,7 +99,7 @@ fn t11_power_loss_anywhere_in_a_flush_leaves_before_or_after() {
 }
 
 #[test]
-fn t82_t83_power_loss_anywhere_in_a_compaction_changes_no_byte() {
+fn t80_t82_t83_power_loss_anywhere_in_a_compaction_changes_no_byte() {
     let mut moved = 0;
     for seed in 100..104 {
         let rng = Rng::from_seed(seed);

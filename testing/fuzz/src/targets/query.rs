@@ -1,7 +1,7 @@
 //! Queries: what one says does not depend on how it was escaped, nor on parameters that nobody knows,
 //! and no number in it overflows into another (T36).
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use http::{HeaderMap, HeaderValue};
 use millrace_wire::{ListQuery, ReadQuery, headers::LAST_EVENT_ID, query};
@@ -39,6 +39,12 @@ pub fn check(bytes: &[u8]) {
         headers.insert(LAST_EVENT_ID, id);
     }
     let pairs = pairs(query);
+    let count = |key: &str| {
+        pairs
+            .iter()
+            .filter(|pair| pair.key.as_deref() == Some(key))
+            .count()
+    };
     let again = written(&pairs, choices);
     let read = ReadQuery::parse(Some(query), &headers);
     assert_eq!(
@@ -47,8 +53,10 @@ pub fn check(bytes: &[u8]) {
         "{query:?}, {again:?}"
     );
     if let Ok(read) = read {
-        let timeout = read.timeout.unwrap_or_default();
-        assert!(timeout <= query::TIMEOUT_MAX, "nobody waits longer");
+        for key in ["live", "offset", "timeout_ms", "timeout"] {
+            assert!(count(key) <= 1, "{key} has one meaning: {query:?}");
+        }
+        assert_eq!(read.timeout, timeout(&pairs), "{query:?}");
     }
     let listed = ListQuery::parse(Some(query));
     assert_eq!(
@@ -57,6 +65,9 @@ pub fn check(bytes: &[u8]) {
         "{query:?}, {again:?}"
     );
     if let Ok(listed) = listed {
+        for key in ["prefix", "after", "limit"] {
+            assert!(count(key) <= 1, "{key} has one meaning: {query:?}");
+        }
         assert!((1..=query::LIST_LIMIT_MAX).contains(&listed.limit));
     }
 }
@@ -82,6 +93,38 @@ fn pairs(query: &str) -> Vec<Pair<'_>> {
         }
     };
     parts.map(pair).collect()
+}
+
+/// How long to wait, as one with more digits than 64 bits have would read it.
+fn timeout(pairs: &[Pair<'_>]) -> Option<Duration> {
+    let mut found = pairs.iter().filter_map(|pair| {
+        let key = pair.key.as_deref()?;
+        let scale: fn(&str) -> u128 = match key {
+            "timeout_ms" => |_| 1,
+            "timeout" => |unit| match unit {
+                "ms" => 1,
+                "m" => 60_000,
+                "h" => 3_600_000,
+                _ => 1000,
+            },
+            _ => return None,
+        };
+        let text = pair.value.as_deref()?;
+        let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
+        let digits = text[..text.len() - unit.len()].trim_start_matches('0');
+        // Beyond this many any number is more than the most.
+        let number = if digits.len() > 20 {
+            u128::from(u64::MAX)
+        } else {
+            digits.parse().unwrap_or(0)
+        };
+        let most = query::TIMEOUT_MAX.as_millis();
+        let millis = (number * scale(unit)).min(most);
+        Some(Duration::from_millis(
+            u64::try_from(millis).expect("a minute"),
+        ))
+    });
+    found.next()
 }
 
 /// `None` where an escape is broken, or the result is no text.

@@ -45,6 +45,10 @@ fn event(bytes: &[u8]) {
     if let Some(content) = content(&event) {
         assert_eq!(&written[payload], content, "where its payload lies");
     }
+    if let Event::Appended(appended) = &event {
+        let tail = appended.from.get().checked_add(appended.payload.len());
+        assert!(tail.is_some(), "what follows it has a position: {event:?}");
+    }
 }
 
 fn content(event: &Event) -> Option<&Bytes> {

@@ -83,6 +83,15 @@ fn any_body(specimen: &Specimen, mut input: Input<'_>) {
 fn damaged(specimen: &Specimen, mut input: Input<'_>) {
     let mut files = specimen.files.clone();
     let which = input.place(files.len());
+    if input.is_empty() {
+        files.remove(which);
+        let read = opens_as_it_scans(&files);
+        assert!(
+            read.is_none(),
+            "no segment may be missing, not even the last"
+        );
+        return;
+    }
     strike(&mut files[which].1, &mut input);
     let Some(frames) = opens_as_it_scans(&files) else {
         return;

@@ -7,6 +7,11 @@ use percent_encoding::percent_decode_str;
 use super::{content::Kind, token::Token};
 
 const PREFIX: &str = "/v1/stream/";
+/// Appends to streams that its body names.
+const BATCH: &str = "/v1/streams/_append";
+const TRIM: &str = "/_trim";
+/// What begins elsewhere than at an offset that the request names.
+const PLACES: [&str; 3] = ["last", "since", "before"];
 
 /// Header fields: name, in lower case, and value.
 #[derive(Clone, Debug, Default)]
@@ -67,6 +72,8 @@ pub(crate) enum Verb {
     Delete,
     Head,
     Read(From),
+    /// Takes a stream's beginning away.
+    Trim,
     /// Something that no stream changes by.
     Other,
     /// Something that may change a stream, and nobody knows which.
@@ -122,7 +129,12 @@ impl Asking {
             .strip_prefix(PREFIX)
             .map(|name| percent_decode_str(name).decode_utf8());
         let (name, verb) = match name {
+            None if path == BATCH => (None, unclear(method)),
             None => (None, Verb::Other),
+            Some(Ok(name)) if method == "POST" && name.ends_with(TRIM) => {
+                let stream = name.trim_end_matches(TRIM);
+                (Some(stream.to_owned()), Verb::Trim)
+            }
             Some(Ok(name)) => (Some(name.into_owned()), verb(method, query, fields)),
             Some(Err(_)) => (None, unclear(method)),
         };
@@ -219,6 +231,10 @@ fn from(query: &str, fields: &Fields) -> From {
     if parameters().any(|(name, _)| name.contains(['%', '+'])) {
         return From::Unclear;
     }
+    let is_lines = value("format").is_some_and(|format| format == "messages");
+    if is_lines || PLACES.iter().any(|place| value(place).is_some()) {
+        return From::Unclear;
+    }
     let is_sse = value("live").is_some_and(|live| live == "sse");
     let last = fields.get("last-event-id").filter(|_| is_sse);
     let offset = last.map(str::to_owned).or_else(|| value("offset"));
@@ -281,6 +297,9 @@ mod tests {
             ("?offset=-1", Some("7-9"), From::Start),
             ("?offset=x", None, From::Unclear),
             ("?off%73et=7-9", None, From::Unclear),
+            ("?last=3", None, From::Unclear),
+            ("?offset=-1&limit=3", None, From::Start),
+            ("?offset=-1&format=messages", None, From::Unclear),
         ] {
             assert_eq!(from(&format!("/v1/stream/a{query}"), last), want, "{query}");
         }

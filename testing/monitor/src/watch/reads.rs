@@ -45,6 +45,15 @@ impl Watcher {
     /// The answer to a GET.
     pub(super) fn read(&mut self, told: &Told<'_>, from: From) {
         let fields = &told.answer.fields;
+        if fields.get("content-type") == Some("application/x-ndjson") {
+            // Messages, and not the bytes of the stream.
+            return;
+        }
+        // Where a request names no offset, the answer does.
+        let from = match (from, fields.token("stream-start-offset")) {
+            (From::Unclear, Some(start)) => From::At(start),
+            _ => from,
+        };
         match told.answer.status {
             200 | 204 | 304 => {
                 if let Some(at) = fields.token("stream-next-offset") {
@@ -54,6 +63,7 @@ impl Watcher {
             404 => self.over(told),
             410 => match fields.token("stream-earliest-offset") {
                 None => self.over(told),
+                Some(_) if self.has_trimmed => {}
                 Some(earliest) => self.refused(told, from, earliest),
             },
             _ => {}

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use millrace_core::{Offset, Refusal, StreamName, StreamPos, stream::Outcome};
 use millrace_model::{Content, Model};
 use millrace_wire::{
-    AppendHead, CreateHead, Live, OffsetArg, Problem, ReadQuery, frame,
+    AppendHead, CreateHead, Format, Live, OffsetArg, Place, Problem, ReadQuery, frame,
     outcome::{self, HeadFacts, ReadEnd, ReadFacts, Reply},
     path, sse,
 };
@@ -144,6 +144,7 @@ impl Server {
             tail: head.tail,
             closed: head.closed,
             lifetime: head.lifetime,
+            earliest: None,
         })))
     }
 
@@ -155,7 +156,10 @@ impl Server {
         chance: &mut StdRng,
     ) -> Result<Answer, Problem> {
         let query = ReadQuery::parse(query, headers)?;
-        let mut content = match query.offset {
+        let Place::From(offset) = query.place else {
+            panic!("nobody asks for {:?}", query.place);
+        };
+        let mut content = match offset {
             OffsetArg::Start => self.model.read(name)?,
             OffsetArg::At(offset) => self.model.read_from(name, offset)?,
             OffsetArg::Now => {
@@ -182,6 +186,8 @@ impl Server {
         let reply = outcome::read(&ReadFacts {
             end,
             content_type: content.content_type.clone(),
+            start: None,
+            format: Format::Content,
             next: content.next,
             up_to_date: at_tail,
             closed: content.closed,

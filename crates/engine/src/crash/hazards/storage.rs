@@ -129,6 +129,64 @@ fn t06_after_a_failed_sync_nothing_is_acknowledged_and_reads_go_on() {
 }
 
 #[test]
+fn t35_readers_see_nothing_of_a_turn_before_its_sync() {
+    let mut bench = Bench::new(35);
+    bench.create("a", b"0");
+    for command in [
+        append(&name("a"), b"1", None, false),
+        append(&name("a"), b"2", None, true),
+        create(&name("b"), b"x", Lifetime::Unlimited),
+        Command::Delete { name: name("a") },
+    ] {
+        let before = (bench.at().find(&name("a")), bench.at().find(&name("b")));
+        let mut seen = None;
+        let done = bench.at().look_before_sync(command, |machine| {
+            seen = Some((machine.find(&name("a")), machine.find(&name("b"))));
+        });
+        done.expect("it is done");
+        assert_eq!(seen, Some(before.clone()), "before the sync");
+        let after = (bench.at().find(&name("a")), bench.at().find(&name("b")));
+        assert_ne!(after, before, "and after it");
+    }
+}
+
+/// What was written and never synced went with the power; a flush that had sealed it would have made it
+/// durable in the place of what came instead.
+#[test]
+fn t79_a_flush_amid_a_turn_seals_nothing_that_is_not_durable() {
+    for seed in 0..20 {
+        let mut bench = Bench::new(79 + seed);
+        bench.create("a", b"0");
+        let mut copy = None;
+        let disk = Arc::clone(&bench.disk);
+        let done = bench.at().look_before_sync(
+            append(&name("a"), b"lost", claim("p", 0), false),
+            |machine| {
+                machine.flush().expect("it flushes");
+                copy = Some(disk.copy(seed).crash());
+            },
+        );
+        done.expect("it is done");
+        bench.machine = None;
+        bench.disk = copy.expect("it was looked at");
+        bench.open();
+        let after = bench.bytes("a").expect("it is there");
+        assert!(after == b"0" || after == b"0lost", "{after:?}");
+        let state = bench.at().state(&name("a")).expect("it is there");
+        assert_eq!(state.tail.get(), after.len() as u64, "tail and bytes agree");
+        let again = append(&name("a"), b"lost", claim("p", 0), false);
+        bench.at().submit(again).expect("it is sent again");
+        bench.at().flush().expect("it flushes");
+        bench.crash();
+        assert_eq!(
+            bench.bytes("a").as_deref(),
+            Some(&b"0lost"[..]),
+            "seed {seed}"
+        );
+    }
+}
+
+#[test]
 fn t25_a_start_on_a_full_disk_keeps_every_stream() {
     let mut bench = Bench::new(25);
     bench.create("a", b"flushed");

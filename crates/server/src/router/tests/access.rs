@@ -164,7 +164,7 @@ async fn every_request_states_what_it_does_and_to_what() {
 
 /// Denied everything, and not known at all: nothing is reached, nothing changes.
 #[tokio::test]
-async fn no_route_is_reached_without_a_decision() {
+async fn t98_no_route_is_reached_without_a_decision() {
     let recorder = Recorder {
         denied: Action::ALL.to_vec(),
         ..Recorder::default()

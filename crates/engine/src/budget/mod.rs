@@ -1,8 +1,13 @@
-//! One byte budget for everything that is held in memory on behalf of clients: bodies being read,
-//! commands that wait, and bytes that are not flushed yet.
+//! Byte budgets for what is held in memory on behalf of clients. One is for writers: bodies being read
+//! ([`Growing`]), commands that wait, and bytes that are not flushed yet. Another is for readers
+//! ([`Reading`]): pieces of answers that a client has not taken yet. They are apart, so that who reads
+//! slowly keeps nobody from writing.
 //!
-//! BOUND: what is charged is given back when its last holder is dropped, slow followers included, so
-//! the budget bounds memory and not merely intake.
+//! BOUND: what is charged is given back when its last holder is dropped, so a budget bounds memory and
+//! not merely intake.
+
+mod growing;
+mod reading;
 
 use std::sync::{
     Arc,
@@ -11,6 +16,11 @@ use std::sync::{
 
 use bytes::Bytes;
 use millrace_core::Refusal;
+use millrace_env::Clock;
+
+use self::growing::Bodies;
+pub use self::growing::Growing;
+pub(crate) use self::reading::Reading;
 
 /// The budget; cheap to clone.
 #[derive(Clone, Debug)]
@@ -20,6 +30,8 @@ pub(crate) struct Budget(Arc<Gauge>);
 struct Gauge {
     used: AtomicU64,
     max: u64,
+    /// Bodies that are still coming.
+    bodies: Bodies,
 }
 
 /// Bytes taken from the budget until this is dropped.
@@ -30,16 +42,26 @@ pub struct Permit {
 }
 
 impl Budget {
-    pub(crate) fn new(max: u64) -> Self {
+    /// `max` bytes, of which bodies that are still coming take at most half, or `body_max`.
+    pub(crate) fn new(max: u64, body_max: u64) -> Self {
         Self(Arc::new(Gauge {
             used: AtomicU64::new(0),
             max,
+            bodies: Bodies::new((max / 2).max(body_max).min(max)),
         }))
     }
 
     /// Takes `bytes`, or refuses when the budget would be exceeded. A single request larger than the
-    /// whole budget is let in when nothing else is.
-    pub(crate) fn admit(&self, bytes: u64) -> Result<Permit, Refusal> {
+    /// whole budget is let in when nothing else is. Bodies of which nothing comes give way to it.
+    pub(crate) async fn admit(&self, bytes: u64, clock: &dyn Clock) -> Result<Permit, Refusal> {
+        let take = || self.take(bytes);
+        match take() {
+            Ok(permit) => Ok(permit),
+            Err(_) => Box::pin(self.0.wait_for(bytes, u64::MAX, clock, take)).await,
+        }
+    }
+
+    fn take(&self, bytes: u64) -> Result<Permit, Refusal> {
         self.0.take(bytes, 0)?;
         Ok(Permit {
             gauge: Arc::clone(&self.0),
@@ -84,21 +106,15 @@ impl Gauge {
             .map(drop)
             .map_err(|_| Refusal::Overloaded)
     }
-}
 
-impl Permit {
-    /// Takes `bytes` more, on the same terms as the first ones: for a body that is charged as it
-    /// comes. [`Refusal::Overloaded`] when there are none.
-    pub fn grow(&mut self, bytes: u64) -> Result<(), Refusal> {
-        self.gauge.take(bytes, self.bytes)?;
-        self.bytes += bytes;
-        Ok(())
+    fn give_back(&self, bytes: u64) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.gauge.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.gauge.give_back(self.bytes);
     }
 }
 
@@ -119,7 +135,7 @@ mod tests {
 
     #[test]
     fn bytes_are_charged_until_the_last_slice_is_gone() {
-        let budget = Budget::new(100);
+        let budget = Budget::new(100, 0);
         let held = budget.hold(Bytes::from_static(b"0123456789"));
         let slice = held.slice(2..4);
         drop(held);
@@ -129,29 +145,14 @@ mod tests {
     }
 
     #[test]
-    fn a_permit_grows_while_there_is_room_and_is_given_back_once() {
-        let budget = Budget::new(100);
-        let mut permit = budget.admit(10).expect("it fits");
-        permit.grow(20).expect("it fits");
-        assert_eq!(budget.used(), 30);
-        let other = budget.admit(60).expect("it fits");
-        assert_eq!(permit.grow(11), Err(Refusal::Overloaded));
-        assert_eq!(budget.used(), 90);
-        drop(other);
-        permit.grow(500).expect("one large request alone is let in");
-        drop(permit);
-        assert_eq!(budget.used(), 0);
-    }
-
-    #[test]
     fn work_beyond_the_budget_is_refused_and_nothing_is_charged_for_it() {
-        let budget = Budget::new(100);
-        let first = budget.admit(80).expect("it fits");
-        assert_eq!(budget.admit(21).err(), Some(Refusal::Overloaded));
+        let budget = Budget::new(100, 0);
+        let first = budget.take(80).expect("it fits");
+        assert_eq!(budget.take(21).err(), Some(Refusal::Overloaded));
         assert_eq!(budget.used(), 80);
         drop(first);
         assert!(
-            budget.admit(500).is_ok(),
+            budget.take(500).is_ok(),
             "one large request alone is let in"
         );
     }
