@@ -29,7 +29,8 @@ use millrace_env::{Env, FileExt as _, OpenMode};
 use super::{
     LogId,
     format::{
-        Chain, FRAME_HEADER_BYTES, FrameKind, SEGMENT_HEADER_LEN, SegmentHeader, SegmentNumber,
+        Chain, FRAME_HEADER_BYTES, FRAME_HEADER_LEN, FrameKind, SEGMENT_HEADER_LEN, SegmentHeader,
+        SegmentNumber,
     },
     frame,
     segment::{Cursor, RawFrame, Rest, Segment, Step},
@@ -189,7 +190,17 @@ fn look_at(env: &Env, path: PathBuf) -> Result<Option<Found>, StoreError> {
     file.read_exact_at(&mut block, 0).map_err(failed)?;
     let (mut header, chain) = match SegmentHeader::decode(&block) {
         Ok(decoded) => decoded,
-        Err(StoreError::Corrupt { .. }) => return Ok(None),
+        Err(StoreError::Corrupt { .. }) => {
+            let mut frame = vec![0; FRAME_HEADER_LEN];
+            if len >= (SEGMENT_HEADER_LEN + FRAME_HEADER_LEN) as u64 {
+                file.read_exact_at(&mut frame, SEGMENT_HEADER_LEN as u64)
+                    .map_err(failed)?;
+            }
+            match SegmentHeader::mended(&block, &frame) {
+                Some(mended) => mended,
+                None => return Ok(None),
+            }
+        }
         Err(error) => return Err(error),
     };
     let cut = len < header.file_bytes;
