@@ -197,8 +197,10 @@ fn write_run(stream: StreamId, run: &[&Chunk], packer: &mut Packer<'_>) -> Resul
 /// As many empty logs as before.
 fn new_logs(env: &Env, logs: &Logs) -> Result<Manifest, StoreError> {
     let old = &logs.manifest;
-    let there = crate::wal::logs(env)?.into_iter().max();
-    let first = old.next_log.0.max(there.map_or(0, |log| log.0 + 1));
+    // Neither one that is named nor one that is there: until the commit, the old ones count.
+    let used = crate::wal::logs(env)?;
+    let used = used.iter().chain(&logs.old).map(|log| log.0 + 1);
+    let first = used.fold(old.next_log.0, u64::max);
     let new: Vec<LogId> = (first..).map(LogId).take(old.logs.len()).collect();
     let boot_epoch = old.boot_epoch + 1;
     for log in &new {
