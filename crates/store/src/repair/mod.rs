@@ -38,7 +38,7 @@ use millrace_env::Env;
 pub use self::plan::{Action, ActionKind, Lost, Outcome, Plan};
 use crate::{
     StoreError,
-    check::{self, Lock},
+    check::{self, Lock, Severity},
 };
 
 /// Looks for damage, and says what can be done about it. Changes nothing.
@@ -47,7 +47,17 @@ use crate::{
 /// to one that works first.
 pub fn plan(env: &Env, lock_is: Lock) -> Result<Plan, StoreError> {
     let _lock = lock(env, lock_is)?;
-    Ok(survey::survey(env)?.plan)
+    let mut plan = survey::survey(env)?.plan;
+    if plan.refused.is_none() {
+        // Damage that nobody has thought of here is not to go unsaid.
+        let report = check::run(env, Lock::Held)?;
+        plan.remains = report
+            .findings
+            .into_iter()
+            .filter(|finding| finding.severity == Severity::Error && !plan.mends(&finding.file))
+            .collect();
+    }
+    Ok(plan)
 }
 
 /// Does what `plan` says; nothing, where that is nothing. When it fails before the commit nothing but
@@ -58,7 +68,7 @@ pub fn plan(env: &Env, lock_is: Lock) -> Result<Plan, StoreError> {
 pub fn apply(env: &Env, lock_is: Lock, plan: &Plan) -> Result<Outcome, StoreError> {
     let _lock = lock(env, lock_is)?;
     let survey = survey::survey(env)?;
-    if survey.plan != *plan {
+    if !survey.plan.does_the_same(plan) {
         return Err(StoreError::corrupt(
             "the directory has changed since the plan was made: plan again",
         ));

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     io::{self, Write},
+    path::Path,
 };
 
 use millrace_core::{Lsn, StreamId, StreamName, StreamPos};
@@ -108,6 +109,20 @@ impl Plan {
     /// Whether damage stays, whatever is done.
     pub fn leaves_damage(&self) -> bool {
         self.refused.is_some() || !self.remains.is_empty()
+    }
+
+    /// Whether what is wrong with a file is put right.
+    pub(super) fn mends(&self, file: &str) -> bool {
+        let mends = |action: &Action| {
+            let is_repair = matches!(action.kind, ActionKind::Rewrite | ActionKind::Fold);
+            is_repair && Path::new(file).starts_with(&action.file)
+        };
+        self.actions.iter().any(mends)
+    }
+
+    /// Whether another plan is for the same things.
+    pub(super) fn does_the_same(&self, other: &Self) -> bool {
+        (&self.refused, &self.actions, &self.lost) == (&other.refused, &other.actions, &other.lost)
     }
 
     /// How many bytes of streams are known to be lost.

@@ -402,6 +402,7 @@ pub(super) fn repaired(
     let planned = plan(&env, Lock::Held).unwrap();
     assert_eq!(disk.io_count(), before, "a plan changes nothing");
     assert_eq!(planned.refused, None);
+    assert_eq!(planned.remains, []);
     let outcome = apply(&env, Lock::Take, &planned).unwrap();
     assert_eq!(outcome.quarantine.is_some(), !planned.is_empty());
     assert_whole(disk);
@@ -902,6 +903,26 @@ fn a_damaged_catalog_is_refused_and_nothing_is_changed() {
         assert!(apply(&env, Lock::Held, &planned).is_err());
         assert_eq!(disk.io_count(), before);
     }
+}
+
+#[test]
+fn tables_that_disagree_are_told_and_left() {
+    let (disk, models) = shop(17).stop();
+    let env = sim_env(&disk, 1);
+    let some = models.iter().find(|(_, model)| !model.gone).unwrap().0;
+    Catalog::open(&env, 1 << 20).unwrap().tamper(&|tx| {
+        let mut expiry = tx.open_table(crate::catalog::tables::EXPIRY).unwrap();
+        expiry.insert((5, some.get()), ()).unwrap();
+    });
+    disk.flip_bit("segments/0000000000000000.seg", 100, 1);
+    let planned = plan(&env, Lock::Take).unwrap();
+    assert!(planned.leaves_damage());
+    assert_eq!(planned.remains.len(), 1);
+    apply(&env, Lock::Take, &planned).unwrap();
+    let report = check::run(&env, Lock::Take).unwrap();
+    let errors = report.findings.into_iter();
+    let errors = errors.filter(|finding| finding.severity == check::Severity::Error);
+    assert!(errors.eq(planned.remains));
 }
 
 #[test]
