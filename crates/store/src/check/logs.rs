@@ -12,7 +12,8 @@ use crate::{
     wal::{self, LogId, ScanEnd},
 };
 
-const RESTORE: &str = "mount or restore it; starting without it would lose what it holds";
+const RESTORE: &str =
+    "mount or restore it; where it is lost, `millrace repair` starts without what it held";
 
 pub(super) fn check(
     env: &Env,
@@ -72,7 +73,7 @@ fn check_log(env: &Env, log: LogId, after: Option<Lsn>, report: &mut Report) {
             report.error(
                 &dir(log),
                 what,
-                "restore the file; what lies before the damage is intact",
+                "restore the file; without a backup, `millrace repair` keeps the frames that hold",
             );
         }
         Err(error) => report.error(&dir(log), error, RESTORE),

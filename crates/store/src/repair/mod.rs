@@ -38,7 +38,8 @@ use millrace_env::Env;
 pub use self::plan::{Action, ActionKind, Lost, Outcome, Plan};
 use crate::{
     StoreError,
-    check::{self, Lock, Severity},
+    catalog::CATALOG_FILE,
+    check::{self, Finding, Lock, Severity},
 };
 
 /// Looks for damage, and says what can be done about it. Changes nothing.
@@ -57,7 +58,21 @@ pub fn plan(env: &Env, lock_is: Lock) -> Result<Plan, StoreError> {
             .filter(|finding| finding.severity == Severity::Error && !plan.mends(&finding.file))
             .collect();
     }
-    Ok(plan)
+    Ok(trusted(plan))
+}
+
+/// All that a repair does rests on the catalog: with one that contradicts itself, or what else there is,
+/// nothing is done.
+fn trusted(plan: Plan) -> Plan {
+    let wrong = |finding: &&Finding| finding.file == CATALOG_FILE;
+    match plan.remains.iter().find(wrong) {
+        Some(finding) if plan.refused.is_none() => Plan {
+            refused: Some(format!("{CATALOG_FILE}: {}", finding.what)),
+            remains: plan.remains,
+            ..Plan::default()
+        },
+        _ => plan,
+    }
 }
 
 /// Does what `plan` says; nothing, where that is nothing. When it fails before the commit nothing but
@@ -67,14 +82,14 @@ pub fn plan(env: &Env, lock_is: Lock) -> Result<Plan, StoreError> {
 /// [`Plan::refused`] says that there is nothing to be done.
 pub fn apply(env: &Env, lock_is: Lock, plan: &Plan) -> Result<Outcome, StoreError> {
     let _lock = lock(env, lock_is)?;
+    if let Some(why) = &plan.refused {
+        return Err(StoreError::corrupt(why));
+    }
     let survey = survey::survey(env)?;
     if !survey.plan.does_the_same(plan) {
         return Err(StoreError::corrupt(
             "the directory has changed since the plan was made: plan again",
         ));
-    }
-    if let Some(why) = &plan.refused {
-        return Err(StoreError::corrupt(why));
     }
     apply::apply(env, survey)
 }

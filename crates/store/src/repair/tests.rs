@@ -906,7 +906,7 @@ fn a_damaged_catalog_is_refused_and_nothing_is_changed() {
 }
 
 #[test]
-fn tables_that_disagree_are_told_and_left() {
+fn with_tables_that_disagree_nothing_is_done() {
     let (disk, models) = shop(17).stop();
     let env = sim_env(&disk, 1);
     let some = models.iter().find(|(_, model)| !model.gone).unwrap().0;
@@ -915,14 +915,12 @@ fn tables_that_disagree_are_told_and_left() {
         expiry.insert((5, some.get()), ()).unwrap();
     });
     disk.flip_bit("segments/0000000000000000.seg", 100, 1);
-    let planned = plan(&env, Lock::Take).unwrap();
-    assert!(planned.leaves_damage());
-    assert_eq!(planned.remains.len(), 1);
-    apply(&env, Lock::Take, &planned).unwrap();
-    let report = check::run(&env, Lock::Take).unwrap();
-    let errors = report.findings.into_iter();
-    let errors = errors.filter(|finding| finding.severity == check::Severity::Error);
-    assert!(errors.eq(planned.remains));
+    let before = disk.io_count();
+    let planned = plan(&env, Lock::Held).unwrap();
+    assert!(planned.refused.is_some() && planned.leaves_damage());
+    assert!(planned.actions.is_empty());
+    assert!(apply(&env, Lock::Held, &planned).is_err());
+    assert_eq!(disk.io_count(), before);
 }
 
 #[test]
