@@ -48,8 +48,10 @@ use crate::{
 /// to one that works first.
 pub fn plan(env: &Env, lock_is: Lock) -> Result<Plan, StoreError> {
     let _lock = lock(env, lock_is)?;
-    let mut plan = survey::survey(env)?.plan;
-    if plan.refused.is_none() {
+    let survey::Survey {
+        mut plan, is_new, ..
+    } = survey::survey(env)?;
+    if plan.refused.is_none() && !is_new {
         // Damage that nobody has thought of here is not to go unsaid.
         let report = check::run(env, Lock::Held)?;
         plan.remains = report

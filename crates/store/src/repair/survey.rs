@@ -29,6 +29,8 @@ const RESTORE: &str = "restore a backup of the whole directory; `millrace dump` 
 #[derive(Debug, Default)]
 pub(super) struct Survey {
     pub(super) plan: Plan,
+    /// No server ever used the directory.
+    pub(super) is_new: bool,
     pub(super) damaged: Vec<Damaged>,
     pub(super) logs: Option<Logs>,
 }
@@ -56,7 +58,10 @@ pub(super) fn survey(env: &Env) -> Result<Survey, StoreError> {
         Err(error) => return Err(error),
     };
     let Some(catalog) = catalog else {
-        return Ok(Survey::default());
+        return Ok(Survey {
+            is_new: true,
+            ..Survey::default()
+        });
     };
     let mut survey = Survey::default();
     survey.segments(env, &catalog)?;
