@@ -4,7 +4,8 @@
 //! - An append begins where its stream ended. Positions between the known end and that are lost.
 //! - A creation proves that the name was free: a stream that had it is gone.
 //! - An event of a stream that nobody knows belongs to one whose creation is lost; it is lost as well.
-//! - A fork proves that its source has the bytes it inherits, and is referred to by it.
+//! - A fork proves that its source has the bytes it inherits, and is referred to by it. Where the source is
+//!   lost, a stand-in without bytes takes its place.
 //!
 //! What contradicts that is an error: no damage to one history looks so, the parts are of two.
 //!
@@ -17,8 +18,10 @@ use std::{
 };
 
 use millrace_core::{
-    Appended, Created, Event, Generation, Lsn, ProducerId, SlotId, StreamId, StreamName, StreamPos,
-    stream::{ProducerState, StreamState, apply},
+    Appended, CreateSpec, Created, Event, Generation, Lifetime, Lsn, ProducerId, SlotId, StreamId,
+    StreamName, StreamPos,
+    slot::slot_of,
+    stream::{Ancestor, Closure, Generations, ProducerState, StreamConfig, StreamState, apply},
 };
 
 use super::plan::Lost;
@@ -341,6 +344,14 @@ impl Fold {
     /// Every fork that there is keeps the source it inherits from, and the positions that it inherits.
     fn hold_what_forks_need(&mut self) -> Result<(), StoreError> {
         let forks = self.forks()?;
+        for fork in &forks {
+            for ancestor in fork.config.lineage.iter() {
+                if !self.is_gone(fork.id) && self.known(ancestor.stream)?.is_unheard_of() {
+                    let state = self.stand_in(ancestor, fork)?;
+                    self.known(ancestor.stream)?.state = Some(state);
+                }
+            }
+        }
         // A source that is held may be a fork itself, and then holds its own.
         while self.hold_sources(&forks)? {}
         for fork in &forks {
@@ -366,6 +377,54 @@ impl Fold {
             }
         }
         Ok(())
+    }
+
+    /// A stream in the place of one whose creation is lost, so that a fork's own bytes can be read: deleted,
+    /// and with none of its bytes.
+    fn stand_in(
+        &mut self,
+        ancestor: &Ancestor,
+        fork: &StreamState,
+    ) -> Result<StreamState, StoreError> {
+        let stream = ancestor.stream;
+        let mut name = None;
+        for number in 0..u32::MAX {
+            let text = format!("lost/{stream}/{number}");
+            let one = StreamName::new(&text).expect("such a name is one");
+            if slot_of(&text) == stream.slot() && self.holder(&one)?.is_none() {
+                name = Some(one);
+                break;
+            }
+        }
+        let mut generations = fork.generations.as_slice().to_vec();
+        generations.retain(|start| start.from == StreamPos::ZERO || start.from < ancestor.until);
+        let config = StreamConfig {
+            name: name.expect("one name in a thousand is of a slot"),
+            spec: CreateSpec {
+                content_type: None,
+                lifetime: Lifetime::Unlimited,
+                closed: false,
+                fork: None,
+            },
+            content_type: fork.config.content_type.clone(),
+            lifetime: Lifetime::Unlimited,
+            origin: None,
+            lineage: Arc::new([]),
+            created_at: fork.config.created_at,
+        };
+        Ok(StreamState {
+            id: stream,
+            config: Arc::new(config),
+            generations: Generations::new(generations.into()),
+            tail: StreamPos::ZERO,
+            closure: Closure::Open,
+            last_seq: None,
+            soft_deleted: true,
+            forks: Arc::new(BTreeSet::new()),
+            deadline: None,
+            producer_count: 0,
+            written_at: fork.config.created_at,
+        })
     }
 
     /// Whether any source has come to know a fork.
@@ -441,6 +500,11 @@ impl Fold {
 }
 
 impl Folded {
+    /// Whether nothing is known of it but its identity.
+    fn is_unheard_of(&self) -> bool {
+        self.state.is_none() && !self.stored && self.pieces.is_empty()
+    }
+
     /// Whether it is deleted, and no fork needs it.
     fn is_gone(&self) -> bool {
         let state = self.state.as_ref();

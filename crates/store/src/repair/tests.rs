@@ -857,6 +857,27 @@ fn a_fork_of_bytes_that_are_lost_never_gets_others() {
 }
 
 #[test]
+fn a_fork_whose_source_is_lost_keeps_its_own_bytes() {
+    let rng = Rng::from_seed(27);
+    let mut lost = None;
+    let (mut shop, _, at) = around_a_loss(|shop, _| {
+        let (id, event) = shop.creation("b", &payload(&Rng::from_seed(1), &[30]));
+        lost = Some(id);
+        vec![event]
+    });
+    let lost = lost.unwrap();
+    let fork = shop.fork("fork", lost);
+    shop.append(fork, &payload(&rng, &[10]));
+    let (disk, models) = damaged_at(shop, at);
+    let (plan, found) = repaired(&disk, &models);
+    assert_eq!(found[&fork].runs[0].0, 30..40);
+    assert_eq!(found[&lost].lost, [0..30]);
+    let stand_in = found[&lost].state.as_ref().unwrap();
+    assert!(stand_in.soft_deleted && stand_in.forks.contains(&fork));
+    assert_eq!(plan.lost_bytes(), 30);
+}
+
+#[test]
 fn producers_behind_a_loss_are_remembered_and_counted() {
     let claim = |seq| ProducerClaim {
         id: ProducerId::new("p").unwrap(),
