@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use millrace_core::{Lsn, SlotId, StreamId, StreamPos, slot::SLOTS};
+use millrace_core::{Generation, Lsn, SlotId, StreamId, StreamPos, slot::SLOTS};
 use millrace_env::Env;
 
 use super::{
@@ -36,7 +36,7 @@ const LOG: WalOptions = WalOptions {
 };
 
 /// Carries a plan out.
-pub(super) fn apply(env: &Env, survey: Survey) -> Result<Outcome, StoreError> {
+pub(super) fn apply(env: &Env, survey: &Survey) -> Result<Outcome, StoreError> {
     if !survey.has_work() {
         return Ok(Outcome::default());
     }
@@ -46,7 +46,7 @@ pub(super) fn apply(env: &Env, survey: Survey) -> Result<Outcome, StoreError> {
     skip_known_segments(env, &catalog)?;
     let options = FlushOptions::default();
     let mut packer = Packer::new(env, &catalog, &options);
-    let commit = prepare(env, &survey, &mut packer).and_then(|commit| {
+    let commit = prepare(env, survey, &mut packer).and_then(|commit| {
         catalog.commit(&commit)?;
         Ok(())
     });
@@ -59,7 +59,7 @@ pub(super) fn apply(env: &Env, survey: Survey) -> Result<Outcome, StoreError> {
     }
     drop(packer);
     drop(catalog);
-    set_aside(env, &survey, &mut aside)?;
+    set_aside(env, survey, &mut aside)?;
     Ok(Outcome {
         quarantine: Some(aside.dir()),
         kept_files: aside.files,
@@ -211,7 +211,7 @@ fn new_logs(env: &Env, logs: &Logs) -> Result<Manifest, StoreError> {
         clean: false,
         next_log: LogId(first + new.len() as u64),
         logs: new.into_iter().map(|log| (log, Lsn::ZERO)).collect(),
-        generation_floor: logs.floor.map_or(old.generation_floor, |floor| floor.get()),
+        generation_floor: logs.floor.map_or(old.generation_floor, Generation::get),
         ..old.clone()
     })
 }

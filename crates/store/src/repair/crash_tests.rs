@@ -8,7 +8,7 @@ use millrace_env::SimDisk;
 
 use super::{
     Plan, apply, plan,
-    tests::{Model, assert_honest, repaired, shop, start},
+    tests::support::{Model, assert_honest, repaired, shop, start},
 };
 use crate::{
     check::Lock,
@@ -49,9 +49,10 @@ fn power_loss_anywhere_in_a_repair_leaves_what_can_be_repaired_or_started() {
                 done.unwrap();
                 break;
             }
-            match looked_at(&disk.crash(), &models, &planned, n) {
-                true => started += 1,
-                false => refused += 1,
+            if looked_at(&disk.crash(), &models, &planned, n) {
+                started += 1;
+            } else {
+                refused += 1;
             }
         }
         assert!(n > 20, "{n} I/Os");
@@ -75,7 +76,7 @@ fn looked_at(
     if let Ok(found) = at_once {
         assert_honest(&found, models, planned);
     }
-    if n % 2 == 0 {
+    if n.is_multiple_of(2) {
         return starts;
     }
     // Repaired again, with another loss of power on the way.

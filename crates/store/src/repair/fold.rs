@@ -11,6 +11,11 @@
 //!
 //! BOUND: what the catalog does not have yet is in memory at once, payloads included; a server that runs
 //! flushes when that is a fraction of its memory.
+//!
+//! Layout: this file (events), `folded` (one stream), `forks` (what forks need of their sources).
+
+mod folded;
+mod forks;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,12 +23,11 @@ use std::{
 };
 
 use millrace_core::{
-    Appended, CreateSpec, Created, Event, Generation, Lifetime, Lsn, ProducerId, SlotId, StreamId,
-    StreamName, StreamPos,
-    slot::slot_of,
-    stream::{Ancestor, Closure, Generations, ProducerState, StreamConfig, StreamState, apply},
+    Appended, Created, Event, Generation, Lsn, ProducerId, SlotId, StreamId, StreamName, StreamPos,
+    stream::{ProducerState, apply},
 };
 
+pub(super) use self::folded::{Folded, Piece};
 use super::plan::Lost;
 use crate::{
     StoreError,
@@ -31,9 +35,6 @@ use crate::{
     segment::Chunk,
     wal::{LogId, salvage::Remains},
 };
-
-/// How many rows of the catalog are read at a time.
-const PAGE: usize = 1000;
 
 /// What the logs say beyond the catalog.
 #[derive(Debug)]
@@ -51,28 +52,6 @@ pub(super) struct Fold {
     /// Bytes of streams whose creation is lost.
     unknown: BTreeMap<StreamId, u64>,
     lost: Vec<Lost>,
-}
-
-/// A stream that the logs speak of.
-#[derive(Debug, Default)]
-pub(super) struct Folded {
-    /// `None`: gone, or never heard of.
-    pub(super) state: Option<StreamState>,
-    /// Whether the catalog has it.
-    pub(super) stored: bool,
-    /// What follows the bytes that the catalog knows, in order.
-    pub(super) pieces: Vec<Piece>,
-    /// Deleted by the log; it stays while a fork needs it.
-    deleted: bool,
-}
-
-/// A run of a stream's positions.
-#[derive(Debug)]
-pub(super) enum Piece {
-    /// Bytes.
-    Bytes(Chunk),
-    /// Positions whose bytes are lost, and the log that had them.
-    Lost { from: StreamPos, until: StreamPos },
 }
 
 /// One log as it is read.
@@ -341,130 +320,6 @@ impl Fold {
         *last = generation.max(*last);
     }
 
-    /// Every fork that there is keeps the source it inherits from, and the positions that it inherits.
-    fn hold_what_forks_need(&mut self) -> Result<(), StoreError> {
-        let forks = self.forks()?;
-        for fork in &forks {
-            for ancestor in fork.config.lineage.iter() {
-                if !self.is_gone(fork.id) && self.known(ancestor.stream)?.is_unheard_of() {
-                    let state = self.stand_in(ancestor, fork)?;
-                    self.known(ancestor.stream)?.state = Some(state);
-                }
-            }
-        }
-        // A source that is held may be a fork itself, and then holds its own.
-        while self.hold_sources(&forks)? {}
-        for fork in &forks {
-            if self.is_gone(fork.id) {
-                continue;
-            }
-            let lineage = fork.config.lineage.iter();
-            let mut missing = None;
-            for ancestor in lineage {
-                let known = self.known(ancestor.stream)?;
-                known.lose_up_to(ancestor.until);
-                if known.state.is_none() {
-                    missing = Some(ancestor.stream);
-                }
-            }
-            if let Some(missing) = missing {
-                let name = &fork.config.name;
-                let what = format!(
-                    "{name} inherits bytes of stream {missing}, which is lost: reads of it fail"
-                );
-                let stream = fork.id;
-                self.lost.push(Lost::Stream { stream, what });
-            }
-        }
-        Ok(())
-    }
-
-    /// A stream in the place of one whose creation is lost, so that a fork's own bytes can be read: deleted,
-    /// and with none of its bytes.
-    fn stand_in(
-        &mut self,
-        ancestor: &Ancestor,
-        fork: &StreamState,
-    ) -> Result<StreamState, StoreError> {
-        let stream = ancestor.stream;
-        let mut name = None;
-        for number in 0..u32::MAX {
-            let text = format!("lost/{stream}/{number}");
-            let one = StreamName::new(&text).expect("such a name is one");
-            if slot_of(&text) == stream.slot() && self.holder(&one)?.is_none() {
-                name = Some(one);
-                break;
-            }
-        }
-        let mut generations = fork.generations.as_slice().to_vec();
-        generations.retain(|start| start.from == StreamPos::ZERO || start.from < ancestor.until);
-        let config = StreamConfig {
-            name: name.expect("one name in a thousand is of a slot"),
-            spec: CreateSpec {
-                content_type: None,
-                lifetime: Lifetime::Unlimited,
-                closed: false,
-                fork: None,
-            },
-            content_type: fork.config.content_type.clone(),
-            lifetime: Lifetime::Unlimited,
-            origin: None,
-            lineage: Arc::new([]),
-            created_at: fork.config.created_at,
-        };
-        Ok(StreamState {
-            id: stream,
-            config: Arc::new(config),
-            generations: Generations::new(generations.into()),
-            tail: StreamPos::ZERO,
-            closure: Closure::Open,
-            last_seq: None,
-            soft_deleted: true,
-            forks: Arc::new(BTreeSet::new()),
-            deadline: None,
-            producer_count: 0,
-            written_at: fork.config.created_at,
-        })
-    }
-
-    /// Whether any source has come to know a fork.
-    fn hold_sources(&mut self, forks: &[StreamState]) -> Result<bool, StoreError> {
-        let mut changed = false;
-        for fork in forks {
-            let origin = fork.config.origin.filter(|_| !self.is_gone(fork.id));
-            let Some(origin) = origin else { continue };
-            if let Some(source) = &mut self.known(origin.source)?.state {
-                changed |= Arc::make_mut(&mut source.forks).insert(fork.id);
-            }
-        }
-        Ok(changed)
-    }
-
-    /// Whether a stream is gone, as far as is known so far.
-    fn is_gone(&self, stream: StreamId) -> bool {
-        self.streams.get(&stream).is_some_and(Folded::is_gone)
-    }
-
-    /// All forks that there are, as they are so far.
-    fn forks(&self) -> Result<Vec<StreamState>, StoreError> {
-        let mut forks: Vec<StreamState> = self
-            .streams
-            .values()
-            .filter_map(|folded| folded.state.clone())
-            .collect();
-        let mut after = None;
-        loop {
-            let states = self.catalog.streams(after, PAGE)?;
-            let Some(last) = states.last() else { break };
-            after = Some(last.id);
-            let stored = states.into_iter();
-            forks.extend(stored.filter(|state| !self.streams.contains_key(&state.id)));
-            forks.retain(|state| state.config.origin.is_some());
-        }
-        forks.retain(|state| state.config.origin.is_some());
-        Ok(forks)
-    }
-
     /// Where frames are lost, introductions of producers may be too: they are counted anew.
     fn count_producers(&mut self) -> Result<(), StoreError> {
         let changed: BTreeSet<StreamId> = self.producers.keys().map(|(id, _)| *id).collect();
@@ -496,69 +351,6 @@ impl Fold {
                 state.soft_deleted |= folded.deleted;
             }
         }
-    }
-}
-
-impl Folded {
-    /// Whether nothing is known of it but its identity.
-    fn is_unheard_of(&self) -> bool {
-        self.state.is_none() && !self.stored && self.pieces.is_empty()
-    }
-
-    /// Whether it is deleted, and no fork needs it.
-    fn is_gone(&self) -> bool {
-        let state = self.state.as_ref();
-        state.is_none_or(|state| (self.deleted || state.soft_deleted) && state.forks.is_empty())
-    }
-
-    fn push(&mut self, chunk: Chunk) {
-        if !chunk.payload.is_empty() {
-            self.pieces.push(Piece::Bytes(chunk));
-        }
-    }
-
-    /// The next event of the stream is at `from`: what lies between is lost.
-    fn skip_to(&mut self, from: StreamPos, reading: &Reading) -> Result<(), StoreError> {
-        let tail = self
-            .state
-            .as_ref()
-            .map(|state| state.tail)
-            .unwrap_or_default();
-        if from < tail || (from > tail && !reading.gapped) {
-            let stream = self.state.as_ref().map(|state| state.id.to_string());
-            let stream = stream.unwrap_or_default();
-            return Err(reading.contradiction(format!(
-                "appends to stream {stream} at {from}, whose tail is {tail}"
-            )));
-        }
-        self.lose_up_to(from);
-        Ok(())
-    }
-
-    fn lose_up_to(&mut self, until: StreamPos) {
-        let Some(state) = &mut self.state else { return };
-        let from = state.tail;
-        if from < until {
-            state.tail = until;
-            self.pieces.push(Piece::Lost { from, until });
-        }
-    }
-
-    fn raise(
-        &mut self,
-        event: &Event,
-        generation: Generation,
-        reading: &Reading,
-    ) -> Result<(), StoreError> {
-        let current = self.state.as_ref().map(|state| state.generations.current());
-        if current.is_some_and(|current| generation <= current) {
-            let stream = event.stream();
-            return Err(reading.contradiction(format!(
-                "raises the generation of stream {stream} to {generation}, which is not above its own"
-            )));
-        }
-        self.state = apply(self.state.take(), event);
-        Ok(())
     }
 }
 

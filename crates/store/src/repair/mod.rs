@@ -93,7 +93,7 @@ pub fn apply(env: &Env, lock_is: Lock, plan: &Plan) -> Result<Outcome, StoreErro
             "the directory has changed since the plan was made: plan again",
         ));
     }
-    apply::apply(env, survey)
+    apply::apply(env, &survey)
 }
 
 fn lock(env: &Env, lock_is: Lock) -> Result<Option<Box<dyn Send + Sync>>, StoreError> {

@@ -215,9 +215,10 @@ impl Survey {
                 self.act(ActionKind::SetAside, file, what);
             }
         }
-        let floor = match fold.lost_frames {
-            true => Some(floor(catalog, &manifest, &fold)?),
-            false => None,
+        let floor = if fold.lost_frames {
+            Some(floor(catalog, &manifest, &fold)?)
+        } else {
+            None
         };
         if let Some(floor) = floor {
             let what = format!(

@@ -85,8 +85,7 @@ impl Remains {
         for dir in files::list(env, "wal")?.iter().filter(|dir| dir.is_dir) {
             let dir = Path::new("wal").join(&dir.name);
             for entry in files::list(env, &dir.display().to_string())? {
-                let is_segment = !entry.is_dir && entry.name.ends_with(".wal");
-                if !is_segment {
+                if entry.is_dir || entry.name.strip_suffix(".wal").is_none() {
                     continue;
                 }
                 if let Some(found) = look_at(env, dir.join(&entry.name))? {
@@ -129,7 +128,7 @@ impl Remains {
         let mut seal = None;
         for (at, one) in found.iter().enumerate() {
             let place = || one.path.display().to_string();
-            if !follows(&one.header, seal) || one.header.first < reading.first_possible(seal) {
+            if !follows(&one.header, seal) {
                 // Of another history of this log, as after a part of a backup was put back.
                 reading.end_is_lost(place());
                 break;
@@ -159,7 +158,8 @@ fn follows(header: &SegmentHeader, seal: Option<Seal>) -> bool {
         Some((number, next, chain)) if number.next() == header.number => {
             header.first == next && header.previous_seal == chain
         }
-        _ => true,
+        Some((_, next, _)) => header.first >= next,
+        None => true,
     }
 }
 
@@ -243,11 +243,6 @@ impl Reading<'_> {
         });
     }
 
-    /// The first frame that a segment behind a seal may begin with.
-    fn first_possible(&self, seal: Option<Seal>) -> Lsn {
-        seal.map_or(Lsn::ZERO, |(_, next, _)| next)
-    }
-
     /// Reads a segment. `next` is the first frame of the segment that follows, if one does.
     fn segment(
         &mut self,
@@ -266,7 +261,7 @@ impl Reading<'_> {
             if contradicted {
                 return Ok(End::Unusable(cursor.at));
             }
-            if cursor.sealed || self.ends_here(found, &mut cursor, next)? {
+            if cursor.sealed || ends_here(found, &mut cursor, next)? {
                 break;
             }
             let damaged_at = cursor.at;
@@ -288,26 +283,6 @@ impl Reading<'_> {
         Ok(End::Sealed(cursor.next, cursor.chain))
     }
 
-    /// Whether a log ends where the valid frames of its last segment do, as recovery judges it.
-    fn ends_here(
-        &self,
-        found: &Found,
-        cursor: &mut Cursor<'_>,
-        next: Option<Lsn>,
-    ) -> Result<bool, StoreError> {
-        if next.is_some() {
-            return Ok(false);
-        }
-        let place_for_header = cursor.at + FRAME_HEADER_BYTES <= found.header.file_bytes;
-        match cursor.rest() {
-            // What a file that was cut off held behind its end cannot be told, unless it had ended before.
-            Ok(Rest::Clean) => Ok(!found.cut || place_for_header),
-            Ok(Rest::Torn { .. }) => Ok(!found.cut),
-            Err(StoreError::Corrupt { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
     fn frame(&mut self, found: &Found, raw: &RawFrame) -> Result<(), StoreError> {
         let lsn = raw.header.lsn;
         if raw.header.kind != FrameKind::Data || lsn < self.expected {
@@ -320,6 +295,25 @@ impl Reading<'_> {
         self.reached(lsn, || place(found, raw.at));
         self.expected = Lsn(lsn.get().saturating_add(1));
         (self.take)(lsn, events)
+    }
+}
+
+/// Whether a log ends where the valid frames of its last segment do, as recovery judges it.
+fn ends_here(
+    found: &Found,
+    cursor: &mut Cursor<'_>,
+    next: Option<Lsn>,
+) -> Result<bool, StoreError> {
+    if next.is_some() {
+        return Ok(false);
+    }
+    let place_for_header = cursor.at + FRAME_HEADER_BYTES <= found.header.file_bytes;
+    match cursor.rest() {
+        // What a file that was cut off held behind its end cannot be told, unless it had ended before.
+        Ok(Rest::Clean) => Ok(!found.cut || place_for_header),
+        Ok(Rest::Torn { .. }) => Ok(!found.cut),
+        Err(StoreError::Corrupt { .. }) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
