@@ -45,8 +45,6 @@ pub(super) struct Fold {
     names: BTreeMap<StreamName, StreamId>,
     pub(super) producers: BTreeMap<(StreamId, ProducerId), Option<ProducerState>>,
     pub(super) generations: BTreeMap<SlotId, Generation>,
-    /// How many frames were taken.
-    pub(super) frames: u64,
     /// Whether any were lost.
     pub(super) lost_frames: bool,
     /// Bytes of streams whose creation is lost.
@@ -86,7 +84,6 @@ impl Fold {
             names: BTreeMap::new(),
             producers: BTreeMap::new(),
             generations: BTreeMap::new(),
-            frames: 0,
             lost_frames: false,
             unknown: BTreeMap::new(),
             lost: Vec::new(),
@@ -145,7 +142,6 @@ impl Fold {
         let gaps = remains.read(log, flushed, &mut |lsn, events| {
             reading.gapped |= lsn.get() != reading.last.get() + 1;
             reading.last = lsn;
-            self.frames += 1;
             for (at, event) in events.iter().enumerate() {
                 self.event(&reading, event, &events[at..])?;
             }

@@ -64,16 +64,19 @@ pub(super) fn survey(env: &Env) -> Result<Survey, StoreError> {
         });
     };
     let mut survey = Survey::default();
-    survey.segments(env, &catalog)?;
-    match survey.logs(env, &catalog) {
+    let segments = survey
+        .segments(env, &catalog)
+        .map_err(|error| (CATALOG_FILE, error));
+    let looked = segments.and_then(|()| survey.logs(env, &catalog).map_err(|error| ("wal", error)));
+    match looked {
         Ok(()) => {}
-        Err(StoreError::Corrupt { what }) => {
+        Err((file, StoreError::Corrupt { what })) => {
             return Ok(Survey {
-                plan: refused("wal", &what),
+                plan: refused(file, &what),
                 ..Survey::default()
             });
         }
-        Err(error) => return Err(error),
+        Err((_, error)) => return Err(error),
     }
     if survey.has_work() {
         survey.plan.actions.insert(
