@@ -5,7 +5,7 @@
 // begin with `$ `, and what stands under each has to come. A command that no test can run is fenced as
 // ```console below a comment `<!-- not run: why -->`; ```text is output and configuration.
 // `millrace` and `cargo run --release --` are the binary under test, by the scripts in `shims/`:
-// `serve` goes on beside what follows and is waited for, `check` and `dump` need it stopped and stop
+// `serve` goes on beside what follows and is waited for; `check`, `repair` and `dump` need it stopped and stop
 // it, every other verb asks it. The port 4437 is replaced by a free one, so that a server of the
 // reader's own is left alone.
 

@@ -27,7 +27,7 @@ pub(crate) struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done
-  1    failed or refused, or `check` found damage
+  1    failed or refused, or `check` found damage, or `repair` leaves some
   2    wrong usage, or a wrong config file
   3    the data directory is in use
   4    no such stream
@@ -42,6 +42,8 @@ pub(crate) enum Verb {
     Serve(Box<ServeArgs>),
     /// Verify a data directory that no server uses: every checksum, and that all of it agrees
     Check(CheckArgs),
+    /// Put a damaged data directory right that no server uses, keeping all that is replaced
+    Repair(RepairArgs),
     /// Print what is in a data directory that no server uses
     Dump(DumpArgs),
     #[command(flatten)]
@@ -54,6 +56,7 @@ impl Verb {
         match self {
             Self::Serve(args) => args.json,
             Self::Check(args) => args.directory.json,
+            Self::Repair(args) => args.directory.json,
             Self::Dump(args) => args.directory.json,
             Self::Stream(verb) => verb.json(),
         }
@@ -386,6 +389,17 @@ pub(crate) enum LogFormat {
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     pub(crate) directory: DirectoryArgs,
+}
+
+/// The flags of `repair`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct RepairArgs {
+    #[command(flatten)]
+    pub(crate) directory: DirectoryArgs,
+
+    /// Only say what would be done
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 /// The flags of `dump`.

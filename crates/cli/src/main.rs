@@ -1,7 +1,7 @@
 //! The binary `millrace`: flags, signals, exit codes. Everything it does can be had as a library.
 //!
 //! Layout: `args.rs` (the flag table), `config.rs` (the config file), `settings.rs` (from flags to
-//! configurations), `serve.rs`, `check.rs` and `dump.rs` (the verbs beside a server), `verbs/` (those
+//! configurations), `serve.rs`, `check.rs`, `repair.rs` and `dump.rs` (the verbs beside a server), `verbs/` (those
 //! that speak to one), `explain.rs` (`--explain-config`), `fail.rs` (errors, help lines, exit codes),
 //! `signals.rs`, `host.rs` (what the machine has), `units.rs` (sizes and durations), `log.rs`,
 //! `spans` (for an OpenTelemetry collector).
@@ -16,6 +16,7 @@ mod explain;
 mod fail;
 mod host;
 mod log;
+mod repair;
 mod serve;
 mod settings;
 mod signals;
@@ -79,6 +80,7 @@ fn run(asked: &Asked) -> Result<ExitCode, Failure> {
     match &asked.verb {
         Verb::Serve(args) => serve::serve(args, &asked.origins),
         Verb::Check(args) => check::check(args),
+        Verb::Repair(args) => repair::repair(args),
         Verb::Dump(args) => dump::dump(args),
         Verb::Stream(verb) => verbs::run(verb),
     }

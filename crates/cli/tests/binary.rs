@@ -198,12 +198,65 @@ fn damage_is_found_and_told() {
 }
 
 #[test]
+fn damage_is_repaired_after_it_was_said_what_will_be_done() {
+    let dir = Directory::new();
+    let server = Running::start(&["--data-dir", "d"], &dir.0);
+    server.ask("PUT /v1/stream/a", "content");
+    server.stop();
+    let disk = RealDisk::new(dir.0.join("d/segments"));
+    let segment = disk.list(Path::new("")).unwrap().remove(0).name;
+    let file = disk.open(Path::new(&segment), OpenMode::ReadWrite).unwrap();
+    file.write_all_at(b"#", 34).unwrap();
+    let planned = run(&["repair", "--dry-run", "--data-dir", "d"], &dir.0);
+    assert_eq!(planned.status.code(), Some(1));
+    let said = text(&planned.stdout);
+    assert!(said.contains("lost type=bytes stream="), "{said}");
+    assert!(said.contains("name=a from=0 until=7 bytes=7"), "{said}");
+    assert!(said.ends_with("lost_bytes=7\n"), "{said}");
+    let again = run(&["repair", "--dry-run", "--data-dir", "d"], &dir.0);
+    assert_eq!(text(&again.stdout), said, "nothing was changed");
+    let done = run(&["repair", "--data-dir", "d", "--json"], &dir.0);
+    assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
+    let lines: Vec<serde_json::Value> = text(&done.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let last = lines.last().unwrap();
+    assert_eq!(last["kind"], "repaired");
+    assert_eq!(last["quarantine"], "quarantine/repair-1");
+    let kept = RealDisk::new(dir.0.join("d/quarantine/repair-1/segments"));
+    assert_eq!(kept.list(Path::new("")).unwrap()[0].name, segment);
+    let check = run(&["check", "--data-dir", "d"], &dir.0);
+    assert_eq!(check.status.code(), Some(0), "{}", text(&check.stdout));
+    let server = Running::start(&["--data-dir", "d"], &dir.0);
+    assert!(server.ask("GET /v1/stream/a", "").contains("500"));
+    server.ask("PUT /v1/stream/b", "more");
+    assert_eq!(server.stop().0, Some(0));
+}
+
+#[test]
+fn a_repair_without_a_catalog_is_refused() {
+    let dir = Directory::new();
+    let server = Running::start(&["--data-dir", "d"], &dir.0);
+    server.ask("PUT /v1/stream/a", "content");
+    server.stop();
+    let disk = RealDisk::new(dir.0.join("d"));
+    disk.remove(Path::new("catalog.redb")).unwrap();
+    let refused = run(&["repair", "--data-dir", "d"], &dir.0);
+    assert_eq!(refused.status.code(), Some(1));
+    let said = text(&refused.stdout);
+    assert!(said.contains("possible=false"), "{said}");
+    assert!(disk.list(Path::new("quarantine")).is_err());
+}
+
+#[test]
 fn a_directory_in_use_is_refused_by_every_verb() {
     let dir = Directory::new();
     let server = Running::start(&["--data-dir", "d"], &dir.0);
     for args in [
         &["serve", "--port", "0", "--data-dir", "d"][..],
         &["check", "--data-dir", "d"],
+        &["repair", "--data-dir", "d"],
         &["dump", "--data-dir", "d"],
     ] {
         let refused = run(args, &dir.0);
@@ -220,7 +273,7 @@ fn a_directory_in_use_is_refused_by_every_verb() {
 #[test]
 fn a_directory_that_is_not_there_is_not_made_by_looking() {
     let dir = Directory::new();
-    for verb in ["check", "dump"] {
+    for verb in ["check", "repair", "dump"] {
         let failed = run(&[verb, "--data-dir", "none"], &dir.0);
         assert_eq!(failed.status.code(), Some(1));
         assert!(text(&failed.stderr).starts_with("error: "));

@@ -8,6 +8,10 @@ use crate::ids::{Generation, ShardId, SlotId};
 /// How many slots there are.
 pub const SLOTS: u16 = 1024;
 
+/// How many generations one slot can have given out beyond what is known of it, at most: between two
+/// flushes, which come long before so many streams changed, or in a log that was lost.
+pub const GENERATIONS_LOST_MAX: u64 = 1 << 20;
+
 /// The slot of a stream name: of the part inside its first non-empty `{…}`, else of all of it.
 pub fn slot_of(name: &str) -> SlotId {
     SlotId(crc16(hash_tag(name).as_bytes()) % SLOTS)

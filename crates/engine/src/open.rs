@@ -7,7 +7,7 @@ use std::{path::Path, sync::Arc};
 
 use millrace_core::{
     Generation, Lsn, ShardId, SlotId, StreamId, Timestamp,
-    slot::{SLOTS, shard_of},
+    slot::{GENERATIONS_LOST_MAX, SLOTS, shard_of},
 };
 use millrace_env::{Env, Switch, tasks};
 use millrace_store::{
@@ -317,10 +317,6 @@ fn raise_floor(cores: &mut [ShardCore]) -> Generation {
     }
     floor
 }
-
-/// More than one slot gives out between two flushes: a flush begins at
-/// [`Options::flush_streams`] changed streams.
-const GENERATIONS_LOST_MAX: u64 = 1 << 20;
 
 /// Another number of shards than before: everything goes into the catalog, then new logs start.
 fn resharded(

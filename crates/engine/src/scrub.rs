@@ -32,8 +32,9 @@ const FIRST_PASS_AFTER: Duration = Duration::from_mins(1);
 /// BOUND: how many damaged files are named to whoever asks.
 const WARNINGS_MAX: usize = 8;
 /// What to do about damage.
-const TO_DO: &str = "keep serving, for nothing else is hit; when it suits, stop the server, see what \
-                     is whole with `millrace check`, and restore the file from a backup";
+const TO_DO: &str = "keep serving, for nothing else is hit; when it suits, stop the server, and restore \
+                     the file from a backup; without one, `millrace repair --dry-run` says what can be \
+                     saved, and `millrace repair` does it";
 
 /// What passes have found so far.
 #[derive(Debug, Default)]

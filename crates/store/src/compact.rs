@@ -281,7 +281,11 @@ fn short_tail(extents: &[Extent], long: u64, bytes_max: u64) -> &[Extent] {
     let mut start = extents.len();
     for extent in extents.iter().rev() {
         let joins = bytes == 0 || extent.bytes() <= bytes.saturating_mul(2);
-        if !joins || extent.bytes() >= long || bytes + extent.bytes() > bytes_max {
+        if !joins
+            || extent.is_lost()
+            || extent.bytes() >= long
+            || bytes + extent.bytes() > bytes_max
+        {
             break;
         }
         bytes += extent.bytes();
@@ -294,7 +298,10 @@ fn short_tail(extents: &[Extent], long: u64, bytes_max: u64) -> &[Extent] {
 /// call.
 fn leave_out(segments: &Segments, id: SegmentId, error: &StoreError) -> Result<String, StoreError> {
     match error {
-        StoreError::Corrupt { .. } | StoreError::Missing { .. } | StoreError::Newer { .. } => {
+        StoreError::Corrupt { .. }
+        | StoreError::Missing { .. }
+        | StoreError::Lost
+        | StoreError::Newer { .. } => {
             segments.suspect(id);
             tracing::warn!(segment = id.get(), %error, "a segment is left out of compaction");
             Ok(error.to_string())

@@ -35,6 +35,9 @@ pub enum StoreError {
         /// What is missing.
         what: String,
     },
+    /// Bytes that were damaged once, and that a repair marked as lost.
+    #[error("these bytes were lost to damage, and a repair marked them as lost")]
+    Lost,
     /// An earlier failure left it unknown what the disk holds; only a restart finds out.
     #[error("this log stopped after a failure ({why}): restart to recover it from disk")]
     Poisoned {

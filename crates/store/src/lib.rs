@@ -3,7 +3,7 @@
 //! Layout: [`wal`] (one write-ahead log a shard), [`segment`] (sealed files of streams' bytes),
 //! [`catalog`] (which streams there are and where their bytes lie), [`flush`] (memory to segments),
 //! [`mod@compact`] (segments to fewer and fuller ones), [`reserve`] (space to free space),
-//! [`check`] and [`dump`] (looking without changing), [`scrub`] (looking while all of it is in use),
+//! [`check`] and [`dump`] (looking without changing), [`repair`] (putting right what can be), [`scrub`] (looking while all of it is in use),
 //! [`codec`] (facts and states to bytes and back), [`error`] (what a caller can do about a failure).
 //!
 //! INVARIANT: nothing here deletes or overwrites bytes that it has not verified first, and
@@ -22,6 +22,7 @@ pub mod flush;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod repair;
 pub mod reserve;
 pub mod scrub;
 pub mod segment;

@@ -32,7 +32,7 @@ const expected = {
   "docs/clients.md": ["one line\n"],
   "docs/cli.md": ['{"n":1}\n', "1000\n"],
   "docs/configuration.md": ["append-bytes-max"],
-  "docs/operating.md": ['{"status":"ok"}', '{"ready":true}', "whole=true", "kept"],
+  "docs/operating.md": ['{"status":"ok"}', '{"ready":true}', "whole=true", "kept", "plan needed=false"],
   "docs/security.md": ["401\n[]"],
   "examples/browser/README.md": ["0000000000"],
 }

@@ -96,8 +96,12 @@ const ASKING: [Asking; 9] = [
     },
 ];
 
-/// Verbs that look at a data directory.
-const LOOKING: [(&str, &str); 2] = [("check", "whole=true"), ("dump", "done")];
+/// Verbs that look at a data directory; one of them would change it, were it damaged.
+const LOOKING: [(&str, &str); 3] = [
+    ("check", "whole=true"),
+    ("repair", "plan needed=false"),
+    ("dump", "done"),
+];
 
 /// Verbs that ask nobody, and what they print.
 const ALONE: [(&[&str], &str); 3] = [

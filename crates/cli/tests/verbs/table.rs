@@ -4,9 +4,10 @@ use std::path::Path;
 
 use crate::support::{BINARY, Server, command, ran};
 
-const VERBS: [&str; 16] = [
+const VERBS: [&str; 17] = [
     "serve",
     "check",
+    "repair",
     "dump",
     "create",
     "append",
@@ -45,7 +46,7 @@ fn completions_and_manual_name_every_verb() {
 #[test]
 fn the_page_names_every_verb_and_every_flag() {
     let page = include_str!("../../../../docs/cli.md");
-    for verb in &VERBS[3..] {
+    for verb in &VERBS[4..] {
         assert!(page.contains(&format!("millrace {verb}")), "{verb}");
         let help = out(&[verb, "--help"]);
         let flags = help

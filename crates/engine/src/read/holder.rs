@@ -126,6 +126,20 @@ impl Holder {
         Ok(Later::Planned(slices))
     }
 
+    /// Where the first bytes of `from..until` begin that a repair marked as lost.
+    pub(crate) fn lost_in(&self, from: StreamPos, until: StreamPos) -> Option<StreamPos> {
+        if from >= until {
+            return None;
+        }
+        let view = self.live.view();
+        let first = view.extents.partition_point(|extent| extent.until <= from);
+        let inside = view.extents[first..]
+            .iter()
+            .take_while(|extent| extent.from < until);
+        let mut lost = inside.filter(|extent| extent.is_lost());
+        lost.next().map(|extent| extent.from.max(from))
+    }
+
     /// The bytes of `from..until`, read at once.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn bytes(&self, segments: &Segments, from: StreamPos, until: StreamPos) -> Vec<u8> {

@@ -352,6 +352,9 @@ impl Reader {
             (view.state.tail, view.state.kind())
         };
         let limit = StreamPos(self.position.get().saturating_add(bytes_max.max(1)));
+        if let Some(lost) = self.lost_before(limit.min(tail)) {
+            return Ok(lost);
+        }
         if limit >= tail {
             return Ok(tail);
         }
@@ -369,6 +372,17 @@ impl Reader {
         self.holder_of(self.position)
             .boundary_after(segments, self.position)
             .await
+    }
+
+    /// Where bytes begin, after the position and before `limit`, that a repair marked as lost: what lies
+    /// before them is read like any other, and only the read that begins with them fails.
+    fn lost_before(&self, limit: StreamPos) -> Option<StreamPos> {
+        let holders = self.holders.iter();
+        let mut lost = holders.filter_map(|holder| {
+            let (from, until) = (self.position.max(holder.from), limit.min(holder.until));
+            holder.lost_in(from, until)
+        });
+        lost.next().filter(|lost| *lost > self.position)
     }
 
     fn plan(&self, until: StreamPos) -> Result<Batch, Refusal> {

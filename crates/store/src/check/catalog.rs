@@ -23,6 +23,8 @@ use crate::{
 
 const REPORT: &str = "keep a copy of the data directory and report a defect";
 const RESTORE: &str = "restore the catalog from a backup";
+const LIVE_WITH_IT: &str =
+    "nothing: reads of them fail and all others go on; a backup may have them";
 
 /// Extents by the segment that holds them.
 pub(super) type Extents = BTreeMap<SegmentId, Vec<Extent>>;
@@ -193,6 +195,14 @@ impl<'tx> Look<'tx> {
                 ));
             }
             ends.insert(id, (extent.until, count + 1));
+            if extent.is_lost() {
+                let (from, until) = (extent.from, extent.until);
+                let what = format!(
+                    "the bytes of stream {id} from {from} to {until} were lost, and a repair marked them"
+                );
+                self.report.warn(CATALOG_FILE, what, LIVE_WITH_IT);
+                continue;
+            }
             self.by_segment
                 .entry(extent.segment)
                 .or_default()

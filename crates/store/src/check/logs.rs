@@ -12,7 +12,8 @@ use crate::{
     wal::{self, LogId, ScanEnd},
 };
 
-const RESTORE: &str = "mount or restore it; starting without it would lose what it holds";
+const RESTORE: &str =
+    "mount or restore it; where it is lost, `millrace repair` starts without what it held";
 
 pub(super) fn check(
     env: &Env,
@@ -25,15 +26,17 @@ pub(super) fn check(
     let there = wal::logs(env)?;
     for log in &there {
         let after = named.as_ref().and_then(|named| named.get(log)).copied();
-        check_log(env, *log, after, report);
         if named.as_ref().is_some_and(|named| !named.contains_key(log)) {
+            // Nothing in it was acknowledged, so it need not be whole.
             let what = "the manifest does not name this log";
             report.note(
                 &dir(*log),
                 what,
                 "nothing: the next start moves it to quarantine",
             );
+            continue;
         }
+        check_log(env, *log, after, report);
     }
     for log in named.into_iter().flat_map(BTreeMap::into_keys) {
         if !there.contains(&log) {
@@ -70,7 +73,7 @@ fn check_log(env: &Env, log: LogId, after: Option<Lsn>, report: &mut Report) {
             report.error(
                 &dir(log),
                 what,
-                "restore the file; what lies before the damage is intact",
+                "restore the file; without a backup, `millrace repair` keeps the frames that hold",
             );
         }
         Err(error) => report.error(&dir(log), error, RESTORE),

@@ -14,7 +14,8 @@ use crate::{
 
 /// How many blocks are read at once.
 const BLOCKS: u64 = 64;
-const RESTORE: &str = "restore this file from a backup; other streams can be read all the same";
+const RESTORE: &str = "restore this file from a backup; without one, `millrace repair` keeps what holds of \
+                       it";
 
 /// Checks the segments that the catalog names, and looks at what else there is.
 pub(super) fn check(

@@ -204,11 +204,19 @@ fn extent_record(extent: &Extent) -> Record {
         .text("stream", extent.stream)
         .number("from", extent.from.get())
         .number("until", extent.until.get())
-        .text("segment", format!("{:016x}", extent.segment.get()))
+        .text("segment", holder(extent))
         .number("data", extent.data.get())
         .number("index", extent.index.get())
         .number("index_pages", u64::from(extent.index_pages))
         .number("messages", extent.messages)
+}
+
+/// The segment that holds an extent, or that none does.
+fn holder(extent: &Extent) -> String {
+    if extent.is_lost() {
+        return "lost".to_owned();
+    }
+    format!("{:016x}", extent.segment.get())
 }
 
 /// Prints the catalog: the manifest, every stream with its extents and producers, every segment.

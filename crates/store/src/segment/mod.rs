@@ -43,6 +43,10 @@ pub const SEGMENTS_DIR: &str = "segments";
 /// Where files go that nothing names, below the data directory.
 pub const QUARANTINE_DIR: &str = "quarantine";
 
+/// Where bytes lie that were lost: no file has this id. A repair puts it in the place of a segment
+/// that it could not read, so that positions stay what they are.
+pub(crate) const LOST: SegmentId = SegmentId(u64::MAX);
+
 /// One append's bytes, still in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chunk {
@@ -83,6 +87,25 @@ pub struct Extent {
 }
 
 impl Extent {
+    /// Positions whose bytes were lost. Every read of them fails.
+    pub fn lost(stream: StreamId, from: StreamPos, until: StreamPos) -> Self {
+        Self {
+            stream,
+            from,
+            until,
+            segment: LOST,
+            data: FilePos::ZERO,
+            index: FilePos::ZERO,
+            index_pages: 0,
+            messages: 0,
+        }
+    }
+
+    /// Whether its bytes were lost.
+    pub fn is_lost(&self) -> bool {
+        self.segment == LOST
+    }
+
     /// How many bytes it holds.
     pub fn bytes(&self) -> u64 {
         self.until.since(self.from)

@@ -14,7 +14,7 @@ use std::{
 use millrace_core::SegmentId;
 use millrace_env::Env;
 
-use super::{SEGMENTS_DIR, file::SegmentFile, segment_path};
+use super::{LOST, SEGMENTS_DIR, file::SegmentFile, segment_path};
 use crate::StoreError;
 
 /// How segments are kept open.
@@ -169,6 +169,9 @@ impl SegmentRef {
     /// The open file, opened now if it is not.
     pub(crate) fn file(&self) -> Result<Arc<SegmentFile>, StoreError> {
         let shared = &self.pin.shared;
+        if self.pin.id == LOST {
+            return Err(StoreError::Lost);
+        }
         if let Some(file) = shared.state().used(self.pin.id) {
             return Ok(file);
         }

@@ -28,6 +28,8 @@ pub(super) const FRAME_ALIGN: usize = 8;
 
 const SEGMENT_MAGIC: &[u8; 8] = b"MRWALSEG";
 const FRAME_MAGIC: &[u8; 4] = b"MRWF";
+/// Where a segment header's fields end; the rest is zeros.
+const FIELDS_END: usize = 68;
 const SEGMENT_CRC_AT: usize = SEGMENT_HEADER_LEN - 4;
 const FRAME_CRC_AT: usize = FRAME_HEADER_LEN - 4;
 const FLAG_ZEROED: u32 = 1;
@@ -126,6 +128,23 @@ impl SegmentHeader {
         }
         let header = Self::fields(fields).map_err(StoreError::corrupt)?;
         Ok((header, Chain(crc)))
+    }
+
+    /// What a damaged header block must have said, where enough of it holds: its checksum fits its fields
+    /// as they were written, or the frame behind it names a checksum that does.
+    pub(super) fn mended(block: &[u8], frame: &[u8]) -> Option<(Self, Chain)> {
+        let (fields, stored) = block.split_at_checked(SEGMENT_CRC_AT)?;
+        let mut written = fields.get(..FIELDS_END)?.to_vec();
+        written[..SEGMENT_MAGIC.len()].copy_from_slice(SEGMENT_MAGIC);
+        written.resize(SEGMENT_CRC_AT, 0);
+        let header = Self::fields(&written).ok()?;
+        let (encoded, chain) = header.encode();
+        let named = FrameHeader::decode(frame, header.salt);
+        let is_named = named.is_some_and(|(frame, _)| {
+            frame.previous == chain && frame.lsn == header.first && frame.segment == header.number
+        });
+        let fits = encoded.get(SEGMENT_CRC_AT..) == Some(stored);
+        (fits || is_named).then_some((header, chain))
     }
 
     fn fields(fields: &[u8]) -> Result<Self, Malformed> {

@@ -18,7 +18,7 @@
 //!   failed sync is never repeated (`t06_…`).
 //!
 //! Layout: `format` (bytes of headers), `frame` (a turn's events as one frame), `segment` (reading
-//! one file), `scan` (reading a log), `sealed` (reading it while it is in use), `recovery` (making it writable), `writer` (the end of the
+//! one file), `scan` (reading a log), `sealed` (reading it while it is in use), `salvage` (reading what holds of a damaged one), `recovery` (making it writable), `writer` (the end of the
 //! log), `roll` (from one segment to the next), `spare` (files made ahead), `unnamed` (logs that
 //! nothing names).
 //!
@@ -31,6 +31,7 @@ mod format;
 mod frame;
 mod recovery;
 mod roll;
+pub(crate) mod salvage;
 mod scan;
 pub(crate) mod sealed;
 mod segment;

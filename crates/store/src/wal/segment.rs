@@ -187,6 +187,29 @@ impl<'a> Cursor<'a> {
         Ok(Step::Frame(frame))
     }
 
+    /// Goes to the next place from `from` on that has a header of this segment, of frame `self.next` or
+    /// a later one, whatever it follows; whether there is one. For reading on behind damage.
+    pub(super) fn leap(&mut self, from: u64) -> Result<bool, StoreError> {
+        let mut at = from.next_multiple_of(FRAME_ALIGN as u64);
+        while at + FRAME_HEADER_BYTES <= self.segment.header.file_bytes {
+            let bytes = self.window.at(self.segment, at, FRAME_HEADER_LEN)?;
+            let header = FrameHeader::decode(bytes, self.segment.header.salt);
+            let found = header.filter(|(header, _)| {
+                header.kind != FrameKind::Continued
+                    && header.segment == self.segment.header.number
+                    && header.lsn >= self.next
+            });
+            if let Some((header, _)) = found {
+                self.at = at;
+                self.next = header.lsn;
+                self.chain = header.previous;
+                return Ok(true);
+            }
+            at += FRAME_ALIGN as u64;
+        }
+        Ok(false)
+    }
+
     /// A frame of this place that follows another frame than the one that was read.
     fn stranger(&self, header: &FrameHeader) -> Result<Step, StoreError> {
         if header.after_unsynced {

@@ -74,14 +74,18 @@ impl Tables<'_> {
     fn remove_extent(&mut self, extent: &Extent) -> Result<(), Fault> {
         self.extents
             .remove((extent.stream.get(), extent.from.get()))?;
-        self.live.entry(extent.segment).or_default().1 += extent.bytes();
+        if !extent.is_lost() {
+            self.live.entry(extent.segment).or_default().1 += extent.bytes();
+        }
         Ok(())
     }
 
     fn insert_extent(&mut self, extent: &Extent) -> Result<(), Fault> {
         let key = (extent.stream.get(), extent.from.get());
         self.extents.insert(key, &extent_row(extent)[..])?;
-        self.live.entry(extent.segment).or_default().0 += extent.bytes();
+        if !extent.is_lost() {
+            self.live.entry(extent.segment).or_default().0 += extent.bytes();
+        }
         Ok(())
     }
 
