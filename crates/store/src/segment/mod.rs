@@ -16,7 +16,7 @@
 //! Not here: which extents a stream consists of (`crate::catalog`), what goes into a segment
 //! (`crate::flush`, `crate::compact`).
 
-mod cleanup;
+pub(crate) mod cleanup;
 pub(crate) mod file;
 pub(crate) mod format;
 pub(crate) mod index;
@@ -32,7 +32,7 @@ use std::path::PathBuf;
 
 use millrace_core::{FilePos, Payload, SegmentId, StreamId, StreamPos, Timestamp};
 
-pub use cleanup::{Cleanup, startup_cleanup};
+pub use cleanup::{Cleanup, refuse_unnamed_segments, startup_cleanup};
 pub use read::MessageMarks;
 pub use registry::{RemovalHold, SegmentOptions, SegmentRef, Segments};
 
