@@ -1,7 +1,10 @@
 //! Opens a data directory: lock, catalog, logs, recovery.
 //!
-//! Nothing is written before everything that the manifest names was found and verified; then one
-//! catalog commit starts the new boot. A crash anywhere in here only repeats work.
+//! Nothing but the catalog's own mark that it is open is written before everything that the manifest
+//! names was found and verified, the logs of all shards included: a start that is refused for one of
+//! them leaves the rest as it was, so that whoever restores what is damaged has all of it again. Then what a crash left
+//! is cleaned up, the logs are opened, and one catalog commit starts the new boot. A crash anywhere in
+//! here only repeats work.
 
 use std::{path::Path, sync::Arc};
 
@@ -11,7 +14,7 @@ use millrace_core::{
 };
 use millrace_env::{Env, Switch, tasks};
 use millrace_store::{
-    Catalog, Commit, LogId, Manifest, SegmentOptions, Segments, StoreError, Wal, WalOptions,
+    Catalog, Commit, LogId, Manifest, SegmentOptions, Segments, StoreError, Wal, WalOptions, wal,
 };
 use tokio::sync::mpsc;
 
@@ -36,7 +39,7 @@ pub struct Opened {
     pub shards: Vec<Shard>,
 }
 
-/// Why a data directory was not opened. Nothing in it was changed.
+/// Why a data directory was not opened. What it holds was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process has it.
@@ -105,7 +108,6 @@ impl Base {
             StoreError::Newer { found, known } => OpenError::Newer { found, known },
             other => OpenError::Store(other),
         })?;
-        millrace_store::startup_cleanup(&env, &catalog)?;
         let segments = Segments::open(&env, SegmentOptions::default());
         let budget = Budget::new(options.admission_bytes(), options.append_bytes_max);
         let booted_at = Timestamp(env.clock.wall());
@@ -157,7 +159,8 @@ pub(crate) fn recover(base: &Base) -> Result<Recovered, StoreError> {
     let Some(manifest) = base.catalog.manifest()? else {
         return create(base);
     };
-    quarantine_unnamed_logs(base, &manifest)?;
+    let verified = verify_logs(base, &manifest)?;
+    clean_up(base, &manifest)?;
     let boot_epoch = manifest.boot_epoch + 1;
     let shards = u16::try_from(manifest.logs.len()).expect("as many logs as shards");
     let was = if manifest.mode == MODE_MEMORY {
@@ -168,10 +171,12 @@ pub(crate) fn recover(base: &Base) -> Result<Recovered, StoreError> {
     // What the logs bring is counted as it is replayed.
     let mut streams_before = base.catalog.stream_count()?;
     let mut cores = Vec::with_capacity(manifest.logs.len());
-    for (shard, (log, flushed)) in (0u16..).zip(&manifest.logs) {
+    let logs = manifest.logs.iter().zip(verified);
+    for (shard, ((log, flushed), verified)) in (0u16..).zip(logs) {
         let floor = Generation(manifest.generation_floor);
         let mut core = base.core(shard, shards, *log, floor)?;
-        replay(base, &mut core, *log, *flushed, boot_epoch)?;
+        core.start_at(*flushed);
+        replay(base, &mut core, verified, boot_epoch)?;
         cores.push(core);
     }
     let dangling = dangling_references(base, &mut cores, shards)?;
@@ -188,7 +193,7 @@ pub(crate) fn recover(base: &Base) -> Result<Recovered, StoreError> {
         next.generation_floor = floor.get();
         commit.generations = (0..SLOTS).map(|slot| (SlotId(slot), floor)).collect();
     }
-    let old_logs: Vec<LogId> = manifest.logs.iter().map(|(log, _)| *log).collect();
+    let old_logs = named_logs(&manifest);
     if shards == base.options.shards {
         commit.manifest = Some(next);
         base.catalog.commit(commit)?;
@@ -218,7 +223,10 @@ fn mode(durability: Durability) -> u8 {
 /// A new data directory.
 fn create(base: &Base) -> Result<Recovered, StoreError> {
     let shards = base.options.shards;
-    quarantine_unnamed_logs(base, &Manifest::default())?;
+    let nothing = Manifest::default();
+    verify_logs(base, &nothing)?;
+    millrace_store::refuse_unnamed_segments(&base.env)?;
+    clean_up(base, &nothing)?;
     let logs: Vec<LogId> = (1..=u64::from(shards)).map(LogId).collect();
     let mut cores = Vec::with_capacity(logs.len());
     for (shard, log) in (0u16..).zip(&logs) {
@@ -251,27 +259,18 @@ fn create(base: &Base) -> Result<Recovered, StoreError> {
 fn replay(
     base: &Base,
     core: &mut ShardCore,
-    log: LogId,
-    flushed: Lsn,
+    log: wal::Verified,
     boot_epoch: u64,
 ) -> Result<(), StoreError> {
-    core.start_at(flushed);
-    let options = base.wal_options();
     let mut gathered = Gathered::default();
-    let (wal, recovery) = Wal::open(
-        &base.env,
-        log,
-        boot_epoch,
-        flushed,
-        options,
-        &mut |lsn, events| {
-            gathered.push(core, lsn, events);
-            if gathered.is_full() {
-                replay_gathered(base, core, &mut gathered)?;
-            }
-            Ok(())
-        },
-    )?;
+    let mut replay = |lsn, events| {
+        gathered.push(core, lsn, events);
+        if gathered.is_full() {
+            replay_gathered(base, core, &mut gathered)?;
+        }
+        Ok(())
+    };
+    let (wal, recovery) = log.open(boot_epoch, base.wal_options(), &mut replay)?;
     replay_gathered(base, core, &mut gathered)?;
     tracing::info!(shard = %core.config.shard, frames = recovery.frames, torn_bytes = recovery.torn_bytes, "log recovered");
     core.wal = Some(wal);
@@ -356,11 +355,23 @@ fn resharded(
     Ok(fresh)
 }
 
-/// Logs that no manifest names hold nothing that was acknowledged: a start was interrupted before
-/// its commit. They are kept aside all the same.
-fn quarantine_unnamed_logs(base: &Base, manifest: &Manifest) -> Result<(), StoreError> {
-    let named: Vec<LogId> = manifest.logs.iter().map(|(log, _)| *log).collect();
-    Wal::quarantine_unnamed(&base.env, &named)
+/// Verifies every log that is named, and that none of the others proves the catalog to be older.
+fn verify_logs(base: &Base, manifest: &Manifest) -> Result<Vec<wal::Verified>, StoreError> {
+    Wal::check_unnamed(&base.env, &named_logs(manifest), manifest.next_log)?;
+    let logs = manifest.logs.iter();
+    logs.map(|(log, flushed)| Wal::verify(&base.env, *log, *flushed))
+        .collect()
+}
+
+/// Deals with what crashes left. Logs that no manifest names hold nothing that was acknowledged and is
+/// not in the catalog: they are kept aside all the same.
+fn clean_up(base: &Base, manifest: &Manifest) -> Result<(), StoreError> {
+    millrace_store::startup_cleanup(&base.env, &base.catalog)?;
+    Wal::quarantine_unnamed(&base.env, &named_logs(manifest))
+}
+
+fn named_logs(manifest: &Manifest) -> Vec<LogId> {
+    manifest.logs.iter().map(|(log, _)| *log).collect()
 }
 
 /// References whose fork was never created, or is gone. Their identities are never given out again.

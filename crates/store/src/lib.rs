@@ -36,6 +36,6 @@ pub use error::StoreError;
 pub use flush::{FlushJob, FlushOptions, Flushed, FrozenStream};
 pub use segment::{
     Chunk, Cleanup, Counted, Extent, MessageMark, MessageMarks, RemovalHold, SegmentMeta,
-    SegmentOptions, SegmentRef, Segments, startup_cleanup,
+    SegmentOptions, SegmentRef, Segments, refuse_unnamed_segments, startup_cleanup,
 };
 pub use wal::{Frame, LogId, Recovery, Spare, SpareJob, Wal, WalOptions, WalSync};

@@ -310,6 +310,13 @@ impl Machine {
         wals.map(millrace_store::Wal::bytes_retained).sum()
     }
 
+    /// The number of the last frame of every log, by shard.
+    #[cfg(test)]
+    pub(super) fn last_frames(&self) -> Vec<u64> {
+        let wals = self.cores.iter().filter_map(|core| core.wal.as_ref());
+        wals.map(|wal| wal.next_lsn().get() - 1).collect()
+    }
+
     /// The highest generation that any slot has given out.
     pub(super) fn highest_generation(&self) -> millrace_core::Generation {
         let highest = self.cores.iter().map(ShardCore::highest_generation);

@@ -4,6 +4,8 @@
 //!
 //! `MILLRACE_SEEDS` sets how many seeds run (200), `MILLRACE_SEED` runs one.
 
+#[cfg(test)]
+mod damage;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod driver;
 #[cfg(test)]

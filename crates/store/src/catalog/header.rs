@@ -30,6 +30,8 @@ pub(crate) struct Header {
     image: Vec<u8>,
     /// How many times it was written.
     number: u64,
+    /// Whether one of the two copies that were read is not whole.
+    is_single: bool,
 }
 
 impl Header {
@@ -38,6 +40,7 @@ impl Header {
         Self {
             image: vec![0; IMAGE],
             number: 0,
+            is_single: false,
         }
     }
 
@@ -50,12 +53,23 @@ impl Header {
                 _ => StoreError::io(format!("read {path}"), &error),
             })?;
         let copies: Vec<Option<Self>> = bytes.chunks(COPY).map(Self::take).collect();
-        if copies.iter().any(Option::is_none) {
+        let is_single = copies.iter().any(Option::is_none);
+        if is_single {
             // After power loss that is to be expected, and the next write makes both whole.
             tracing::warn!(path, "one of the two copies of the header is not whole");
         }
         let newest = copies.into_iter().flatten().max_by_key(|copy| copy.number);
-        newest.ok_or_else(|| StoreError::corrupt(format!("the header of {path} is damaged")))
+        let newest = newest
+            .ok_or_else(|| StoreError::corrupt(format!("the header of {path} is damaged")))?;
+        Ok(Self {
+            is_single,
+            ..newest
+        })
+    }
+
+    /// Whether one of the two copies that were read is not whole.
+    pub(crate) fn is_single(&self) -> bool {
+        self.is_single
     }
 
     fn take(copy: &[u8]) -> Option<Self> {
@@ -67,7 +81,12 @@ impl Header {
         let image = from.raw(IMAGE, "the header").ok()?.to_vec();
         let number = from.u64("the header's number").ok()?;
         // Zeros have a checksum of 0, but no header was ever written under number 0.
-        (number > 0).then_some(Self { image, number })
+        let is_single = false;
+        (number > 0).then_some(Self {
+            image,
+            number,
+            is_single,
+        })
     }
 
     /// Gives out bytes of the header's page.

@@ -175,6 +175,11 @@ impl Catalog {
         }
     }
 
+    /// Whether one of the two copies of its header is not whole.
+    pub(crate) fn has_single_header(&self) -> Result<bool, StoreError> {
+        Ok(self.opened()?.file.has_single_header())
+    }
+
     /// Changes tables past all rules, for tests of what finds that.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn tamper(&self, with: &dyn Fn(&redb::WriteTransaction)) {

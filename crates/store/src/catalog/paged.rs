@@ -112,6 +112,11 @@ impl PagedFile {
         self.inner.file.len().unwrap_or(0)
     }
 
+    /// Whether one of the two copies of its header was not whole when it was opened.
+    pub(crate) fn has_single_header(&self) -> bool {
+        lock(&self.inner.header).is_single()
+    }
+
     /// The first failure of this handle.
     pub(crate) fn fault(&self) -> Option<FileFault> {
         lock(&self.inner.fault).clone()

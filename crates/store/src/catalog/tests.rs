@@ -554,6 +554,23 @@ fn a_newer_catalog_is_refused_as_such() {
     );
 }
 
+/// Nothing vouches for the version of the checksums.
+#[test]
+fn t26_a_flipped_bit_in_the_version_of_the_checksums_is_damage_and_no_newer_catalog() {
+    let disk = SimDisk::new(18);
+    drop(open(&sim_env(&disk, 18)));
+    for bit in 0..32 {
+        let disk = disk.copy(1);
+        disk.flip_bit(CATALOG_FILE, 8 + bit / 8, u8::try_from(bit % 8).unwrap());
+        let error = Catalog::open(&sim_env(&disk, 18), 1 << 20).unwrap_err();
+        let names_it = error.to_string().contains(CATALOG_FILE);
+        assert!(
+            matches!(error, StoreError::Corrupt { .. }) && names_it,
+            "{error}"
+        );
+    }
+}
+
 #[test]
 fn looking_at_a_catalog_changes_nothing() {
     let disk = SimDisk::new(17);

@@ -8,10 +8,13 @@ use millrace_env::Env;
 use super::Report;
 use crate::{
     StoreError,
-    catalog::Catalog,
-    wal::{self, LogId, ScanEnd},
+    catalog::{CATALOG_FILE, Catalog},
+    wal::{self, FrameInfo, FrameKind, LogId, ScanEnd, SegmentNumber},
 };
 
+/// Of a catalog that is older than other files.
+pub(super) const OLDER: &str = "restore the catalog that belongs to the other files: with this one what \
+                                they hold would be set aside";
 const RESTORE: &str =
     "mount or restore it; where it is lost, `millrace repair` starts without what it held";
 
@@ -20,23 +23,18 @@ pub(super) fn check(
     catalog: Option<&Catalog>,
     report: &mut Report,
 ) -> Result<(), StoreError> {
-    let manifest = catalog.and_then(|catalog| catalog.manifest().ok().flatten());
+    let manifest = catalog.and_then(|catalog| catalog.manifest().ok());
+    let manifest = manifest.map(Option::unwrap_or_default);
+    let next = manifest.as_ref().map(|manifest| manifest.next_log);
     let named: Option<BTreeMap<LogId, Lsn>> =
         manifest.map(|manifest| manifest.logs.into_iter().collect());
     let there = wal::logs(env)?;
     for log in &there {
         let after = named.as_ref().and_then(|named| named.get(log)).copied();
-        if named.as_ref().is_some_and(|named| !named.contains_key(log)) {
-            // Nothing in it was acknowledged, so it need not be whole.
-            let what = "the manifest does not name this log";
-            report.note(
-                &dir(*log),
-                what,
-                "nothing: the next start moves it to quarantine",
-            );
-            continue;
+        match next.filter(|_| after.is_none()) {
+            Some(next) => check_unnamed(env, *log, next, report),
+            None => check_log(env, *log, after, report),
         }
-        check_log(env, *log, after, report);
     }
     for log in named.into_iter().flat_map(BTreeMap::into_keys) {
         if !there.contains(&log) {
@@ -50,10 +48,34 @@ pub(super) fn check(
     Ok(())
 }
 
+/// What a log holds that is not named is in the catalog, or was never acknowledged; unless the catalog
+/// has not even given its id out.
+fn check_unnamed(env: &Env, log: LogId, next: LogId, report: &mut Report) {
+    if log >= next && wal::unnamed::holds_frames(env, log) {
+        return report.error(CATALOG_FILE, wal::unnamed::is_older_than(log), OLDER);
+    }
+    report.note(
+        &dir(log),
+        "the manifest does not name this log",
+        "nothing: the next start moves it to quarantine",
+    );
+}
+
 fn check_log(env: &Env, log: LogId, after: Option<Lsn>, report: &mut Report) {
-    let mut frames = 0;
-    let end = wal::scan(env, log, after, &mut |_| frames += 1);
-    report.frames += frames;
+    let mut marks = Marks::default();
+    let end = wal::scan(env, log, after, &mut |frame| {
+        report.frames += u64::from(frame.kind != FrameKind::Continued);
+        marks.see(&frame);
+    });
+    for number in marks.missing {
+        let file = format!("{}/{number}.wal", dir(log));
+        report.warn(
+            &file,
+            "the mark that another segment follows is damaged",
+            "nothing: the segment goes with a later flush; until then nobody would notice the loss of all \
+             that follow it",
+        );
+    }
     match end {
         Ok(ScanEnd::Clean) => {}
         Ok(ScanEnd::Torn {
@@ -77,6 +99,29 @@ fn check_log(env: &Env, log: LogId, after: Option<Lsn>, report: &mut Report) {
             );
         }
         Err(error) => report.error(&dir(log), error, RESTORE),
+    }
+}
+
+/// Which segments lack the mark that they were continued, although a later frame says that it was
+/// there.
+#[derive(Default)]
+struct Marks {
+    last: Option<(SegmentNumber, bool)>,
+    missing: Vec<SegmentNumber>,
+}
+
+impl Marks {
+    fn see(&mut self, frame: &FrameInfo) {
+        let is_mark = frame.kind == FrameKind::Continued;
+        match self.last {
+            Some((number, marked)) if number == frame.segment => {
+                self.last = Some((number, marked || is_mark));
+                return;
+            }
+            Some((number, false)) if number.0 + 1 == frame.segment.0 => self.missing.push(number),
+            _ => {}
+        }
+        self.last = Some((frame.segment, is_mark));
     }
 }
 

@@ -125,9 +125,17 @@ fn open_catalog(env: &Env, report: &mut Report) -> Option<Catalog> {
     const RESTORE: &str = "restore it from a backup together with the segments and logs of then";
     let opened = Catalog::open_read_only(env, CACHE_BYTES);
     let verified = opened.and_then(|catalog| catalog.verify().map(|()| catalog));
-    verified
+    let catalog = verified
         .map_err(|error| report.error(CATALOG_FILE, error, RESTORE))
-        .ok()
+        .ok()?;
+    if catalog.has_single_header().unwrap_or_default() {
+        report.note(
+            CATALOG_FILE,
+            "one of the two copies of its header is not whole, as after a power cut in a commit",
+            "nothing: the next start writes both",
+        );
+    }
+    Some(catalog)
 }
 
 impl Report {

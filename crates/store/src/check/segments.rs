@@ -1,15 +1,21 @@
 //! Every segment file is whole, and the catalog's extents are what is in it.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
 
 use millrace_core::SegmentId;
 use millrace_env::Env;
 
-use super::{Report, catalog::Extents, files};
+use super::{Report, catalog::Extents, files, logs::OLDER};
 use crate::{
     StoreError,
     catalog::{Catalog, SegmentRow},
-    segment::{Extent, SEGMENTS_DIR, file::SegmentFile, id_in_name, segment_name, walk::IndexWalk},
+    segment::{
+        Extent, SEGMENTS_DIR, cleanup::is_older_than, file::SegmentFile, id_in_name, segment_name,
+        walk::IndexWalk,
+    },
 };
 
 /// How many blocks are read at once.
@@ -37,7 +43,12 @@ pub(super) fn check(
         check_named(env, row, named, report);
     }
     let named: BTreeSet<SegmentId> = rows.iter().map(|row| row.id).collect();
+    let has_manifest = catalog.manifest().is_ok_and(|manifest| manifest.is_some());
     for entry in files::list(env, SEGMENTS_DIR)? {
+        if !has_manifest && id_in_name(&entry.name, ".seg").is_some() {
+            report.error(super::CATALOG_FILE, is_older_than(&entry.name), OLDER);
+            continue;
+        }
         look_at(&entry.name, &named, &doomed, report);
     }
     Ok(())
@@ -74,13 +85,9 @@ fn check_named(env: &Env, row: &SegmentRow, named: &[Extent], report: &mut Repor
         let what = "its length or content is not what the catalog knows of it";
         report.error(&path(row.id), what, RESTORE);
     }
-    let written: BTreeSet<_> = written
-        .iter()
-        .map(|e| (e.stream, e.from, e.until, e.data))
-        .collect();
+    let written: HashSet<Extent> = written.into_iter().collect();
     for extent in named {
-        let key = (extent.stream, extent.from, extent.until, extent.data);
-        if !written.contains(&key) {
+        if !written.contains(extent) {
             let what = format!(
                 "the catalog looks here for stream {} from {} to {}, which was not written here",
                 extent.stream, extent.from, extent.until

@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use millrace_core::{Event, StreamId, Timestamp};
-use millrace_env::{OpenMode, Rng, SimDisk};
+use millrace_env::{Disk as _, FileExt as _, OpenMode, Rng, SimDisk};
 
 use super::{Lock, Severity, lock, run};
 use crate::{
     StoreError,
     catalog::CATALOG_FILE,
     dump::Format,
-    segment::segment_path,
+    segment::{Extent, segment_path},
     testkit::{LOG, Store, Streams, sim_env},
     wal::{Wal, WalOptions},
 };
@@ -134,6 +134,98 @@ fn leftovers_of_a_crash_are_no_errors() {
     );
 }
 
+/// What a start of an older catalog would do away with: logs and segments that it does not know.
+#[test]
+fn t09_a_catalog_that_is_older_than_what_it_does_not_name_is_an_error() {
+    let (disk, _) = store(8);
+    let empty = {
+        let disk = SimDisk::new(9);
+        drop(crate::Catalog::open(&sim_env(&disk, 9), 1 << 20).unwrap());
+        disk.content(CATALOG_FILE)
+    };
+    let put = |disk: &SimDisk, content: &[u8]| {
+        let file = disk.open(Path::new(CATALOG_FILE), OpenMode::ReadWrite);
+        let file = file.unwrap();
+        file.set_len(content.len() as u64).unwrap();
+        file.write_all_at(content, 0).unwrap();
+    };
+    for lost in ["segments", "wal"] {
+        let disk = disk.copy(1);
+        put(&disk, &empty);
+        disk.lose(lost);
+        let report = run(&sim_env(&disk, 8), Lock::Take).unwrap();
+        let is_told = |f: &super::Finding| {
+            f.severity == Severity::Error
+                && f.file == CATALOG_FILE
+                && f.what.contains("is older than")
+        };
+        assert!(report.findings.iter().all(is_told), "{:?}", report.findings);
+        assert!(!report.is_whole());
+    }
+}
+
+#[test]
+fn t26_a_catalog_with_one_whole_copy_of_its_header_is_noted() {
+    let (disk, _) = store(10);
+    for copy in [4096, 4096 + 512] {
+        let disk = disk.copy(1);
+        disk.flip_bit(CATALOG_FILE, copy + 300, 2);
+        let report = run(&sim_env(&disk, 10), Lock::Take).unwrap();
+        let [finding] = &report.findings[..] else {
+            panic!("{:?}", report.findings)
+        };
+        assert_eq!(finding.severity, Severity::Note);
+        assert!(
+            finding.what.contains("copies of its header"),
+            "{}",
+            finding.what
+        );
+    }
+}
+
+/// Without it, the loss of all later segments would make a clean end.
+#[test]
+fn t26_a_damaged_mark_that_a_log_segment_was_continued_is_found() {
+    let disk = SimDisk::new(11);
+    let env = sim_env(&disk, 11);
+    drop(Store::open(&env).unwrap());
+    let options = WalOptions {
+        segment_bytes: 8192,
+        reserve: false,
+    };
+    let mut log = Wal::create(&env, LOG, 1, options).unwrap();
+    let events = [Event::Touched {
+        stream: StreamId::from_raw(9),
+        deadline: Timestamp(7),
+    }];
+    while !disk
+        .list(&LOG.dir())
+        .unwrap()
+        .iter()
+        .any(|e| e.name == "0000000000000002.wal")
+    {
+        log.prepare(Wal::frame_bytes_max(&events), false).unwrap();
+        let frame = log.encode(&events);
+        log.write(&frame).unwrap();
+        log.sync().unwrap();
+    }
+    drop(log);
+    assert_eq!(run(&env, Lock::Take).unwrap().findings, []);
+    let path = LOG.dir().join("0000000000000001.wal");
+    let content = disk.content(&path);
+    let mark = content
+        .windows(4)
+        .rposition(|bytes| bytes == b"MRWF")
+        .unwrap();
+    disk.flip_bit(&path, mark as u64 + 9, 5);
+    let report = run(&env, Lock::Take).unwrap();
+    let [finding] = &report.findings[..] else {
+        panic!("{:?}", report.findings)
+    };
+    assert_eq!(finding.severity, Severity::Warning);
+    assert_eq!(finding.file, path.display().to_string());
+}
+
 type Damage<'d> = &'d dyn Fn(&redb::WriteTransaction);
 
 #[test]
@@ -192,22 +284,29 @@ fn an_extent_that_leads_to_the_wrong_place_is_found() {
         .values()
         .find(|model| model.bytes.len() > 100)
         .unwrap();
-    let mut extent = catalog.extents(rich.state.id).unwrap()[0];
-    extent.data.0 += 1;
-    catalog.tamper(&|tx| {
-        let mut extents = tx.open_table(crate::catalog::tables::EXTENTS).unwrap();
-        let key = (extent.stream.get(), extent.from.get());
-        extents
-            .insert(key, &crate::catalog::tables::extent_row(&extent)[..])
-            .unwrap();
-    });
-    drop(catalog);
-    let report = run(&env, Lock::Take).unwrap();
-    let found = report
-        .findings
-        .iter()
-        .any(|f| f.what.contains("was not written here"));
-    assert!(found, "{:?}", report.findings);
+    let whole = catalog.extents(rich.state.id).unwrap()[0];
+    let changes: [fn(&mut Extent); 3] = [
+        |extent| extent.data.0 += 1,
+        |extent| extent.index.0 += 1,
+        |extent| extent.messages += 1,
+    ];
+    for change in changes {
+        let mut extent = whole;
+        change(&mut extent);
+        catalog.tamper(&|tx| {
+            let mut extents = tx.open_table(crate::catalog::tables::EXTENTS).unwrap();
+            let key = (extent.stream.get(), extent.from.get());
+            extents
+                .insert(key, &crate::catalog::tables::extent_row(&extent)[..])
+                .unwrap();
+        });
+        let report = run(&env, Lock::Take).unwrap();
+        let found = report
+            .findings
+            .iter()
+            .any(|f| f.what.contains("was not written here"));
+        assert!(found, "{extent:?}: {:?}", report.findings);
+    }
 }
 
 /// Found by the crash tests of repairs: a log whose making was interrupted, as by a crash in a start with

@@ -21,7 +21,7 @@ use millrace_env::Env;
 use super::{QUARANTINE_DIR, SEGMENTS_DIR, file::SegmentFile, id_in_name};
 use crate::{
     StoreError,
-    catalog::{Catalog, Commit, SegmentRow},
+    catalog::{CATALOG_FILE, Catalog, Commit, SegmentRow},
 };
 
 /// What a start found in `segments/` and did about it.
@@ -76,6 +76,23 @@ pub fn startup_cleanup(env: &Env, catalog: &Catalog) -> Result<Cleanup, StoreErr
     sync(env, &cleanup)?;
     forget(catalog, doomed)?;
     Ok(cleanup)
+}
+
+/// Refuses a catalog without a manifest where there are segments: the first one is written only after
+/// the manifest, so that catalog is older than what else there is. Changes nothing.
+pub fn refuse_unnamed_segments(env: &Env) -> Result<(), StoreError> {
+    match list(env, true)?
+        .into_keys()
+        .find(|name| id_in_name(name, ".seg").is_some())
+    {
+        Some(name) => Err(StoreError::corrupt(is_older_than(&name))),
+        None => Ok(()),
+    }
+}
+
+/// What is to be said of a catalog that knows nothing of a segment and has not even a manifest.
+pub(crate) fn is_older_than(name: &str) -> String {
+    format!("{CATALOG_FILE} is older than {SEGMENTS_DIR}/{name}, which it knows nothing of")
 }
 
 /// The files in `segments/` and their lengths. The directory is made where nothing can be in it.

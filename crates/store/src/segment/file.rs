@@ -154,7 +154,7 @@ impl SegmentFile {
 }
 
 fn corrupt(id: SegmentId, what: &str) -> StoreError {
-    StoreError::corrupt(format!("segment {:016x}: {what}", id.get()))
+    StoreError::corrupt(format!("{}: {what}", segment_path(id).display()))
 }
 
 fn read_trailer(file: &dyn File, id: SegmentId) -> Result<Trailer, StoreError> {

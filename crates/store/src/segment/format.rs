@@ -10,7 +10,7 @@
 
 use millrace_core::{FilePos, SegmentId, StreamId, StreamPos};
 
-use super::Extent;
+use super::{Extent, segment_path};
 use crate::{
     StoreError,
     codec::{Decoder, Encoder, Malformed},
@@ -100,8 +100,8 @@ impl Trailer {
     /// Reads the trailer of `segment` in a file of `len` bytes. Any answer but `Ok` names what is
     /// wrong; `Newer` only for a trailer that is intact.
     pub(crate) fn decode(bytes: &[u8], segment: SegmentId, len: u64) -> Result<Self, StoreError> {
-        let fault =
-            |what: &str| StoreError::corrupt(format!("segment {:016x}: {what}", segment.get()));
+        let path = segment_path(segment);
+        let fault = |what: &str| StoreError::corrupt(format!("{}: {what}", path.display()));
         let (body, crc) = bytes
             .split_last_chunk::<4>()
             .ok_or_else(|| fault("its trailer is cut off"))?;

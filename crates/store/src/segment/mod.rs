@@ -16,7 +16,7 @@
 //! Not here: which extents a stream consists of (`crate::catalog`), what goes into a segment
 //! (`crate::flush`, `crate::compact`).
 
-mod cleanup;
+pub(crate) mod cleanup;
 mod count;
 pub(crate) mod file;
 pub(crate) mod format;
@@ -33,7 +33,7 @@ use std::path::PathBuf;
 
 use millrace_core::{FilePos, Payload, SegmentId, StreamId, StreamPos, Timestamp};
 
-pub use cleanup::{Cleanup, startup_cleanup};
+pub use cleanup::{Cleanup, refuse_unnamed_segments, startup_cleanup};
 pub use count::Counted;
 pub use read::MessageMarks;
 pub use registry::{RemovalHold, SegmentOptions, SegmentRef, Segments};

@@ -393,3 +393,21 @@ fn names_of_segments_are_told_from_others() {
         assert_eq!(id_in_name(name, ".seg"), None, "{name}");
     }
 }
+
+/// A start that is refused, and a read that fails, say which file has to be restored.
+#[test]
+fn t26_what_is_wrong_with_a_segment_names_its_file() {
+    let disk = SimDisk::new(27);
+    let env = sim_env(&disk, 27);
+    write(&env, &Rng::from_seed(27), &[vec![vec![40_000]]]);
+    let path = segment_path(ID);
+    let len = disk.content(&path).len() as u64;
+    for at in [3, 20_000, len - 70, len - 10] {
+        let disk = disk.copy(1);
+        disk.flip_bit(&path, at, 1);
+        let opened = SegmentFile::open(&sim_env(&disk, 27), ID);
+        let read = opened.and_then(|file| file.read_blocks(0, file.blocks() - 1));
+        let error = read.unwrap_err().to_string();
+        assert!(error.contains(&path.display().to_string()), "{error}");
+    }
+}

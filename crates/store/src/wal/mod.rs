@@ -36,7 +36,7 @@ mod scan;
 pub(crate) mod sealed;
 mod segment;
 mod spare;
-mod unnamed;
+pub(crate) mod unnamed;
 mod writer;
 
 #[cfg(test)]
@@ -48,6 +48,7 @@ use millrace_core::Lsn;
 
 pub use format::{FORMAT_VERSION, SegmentNumber};
 pub use frame::{Frame, RECORD_BYTES_MAX};
+pub use recovery::Verified;
 pub use scan::{FrameInfo, FrameKind, ScanEnd, logs, scan};
 pub use spare::{Spare, SpareJob};
 pub use writer::{Wal, WalSync};

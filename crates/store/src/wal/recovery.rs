@@ -21,7 +21,7 @@ use super::{
     LogId, Recovery, WalOptions,
     format::{Chain, FRAME_HEADER_LEN, FrameKind, SEGMENT_HEADER_BYTES, SegmentNumber},
     frame::{self, Place},
-    scan::{Closed, LastSegment, Listing, read_frames, walk},
+    scan::{Closed, LastSegment, Listing, Walk, read_frames, walk},
     segment::{Cursor, Rest, Segment},
     spare::{Spare, spare_path},
     writer::{Active, Note, Wal},
@@ -59,12 +59,24 @@ impl Wal {
         Ok(wal)
     }
 
-    /// Opens a log: verifies all of it, makes it writable, and gives every frame above `after` to
-    /// `replay` in order, each durable by then. `after` is the LSN up to which the catalog holds its content; it is never
-    /// beyond the log's end, because a flush comes after the sync of what it takes.
+    /// Verifies all of a log and changes nothing. `after` is the LSN up to which the catalog holds its
+    /// content; it is never beyond the log's end, because a flush comes after the sync of what it takes.
     ///
-    /// Nothing is changed before all is verified. When there is no space for a fresh segment the log
-    /// opens all the same and [`Wal::prepare`] says so.
+    /// Where there are several logs, all are verified before the first is opened: a start that is
+    /// refused leaves everything as it found it.
+    pub fn verify(env: &Env, log: LogId, after: Lsn) -> Result<Verified, StoreError> {
+        let listing = Listing::read(env, log)?;
+        let walked = walk(env, log, Some(after), &listing, &mut |_, _, _| Ok(()))?;
+        Ok(Verified {
+            env: env.clone(),
+            log,
+            after,
+            listing,
+            walked,
+        })
+    }
+
+    /// [`Wal::verify`], then [`Verified::open`].
     pub fn open(
         env: &Env,
         log: LogId,
@@ -73,28 +85,7 @@ impl Wal {
         options: WalOptions,
         replay: &mut dyn FnMut(Lsn, Vec<Event>) -> Result<(), StoreError>,
     ) -> Result<(Self, Recovery), StoreError> {
-        let listing = Listing::read(env, log)?;
-        let walked = walk(env, log, Some(after), &listing, &mut |_, _, _| Ok(()))?;
-        let mut recovery = Recovery {
-            frames: 0,
-            last: Lsn(walked.last.next.get().saturating_sub(1)),
-            torn_bytes: match walked.last.rest {
-                Rest::Clean => 0,
-                Rest::Torn { bytes } => bytes,
-            },
-            segments: walked.closed.len() as u64 + 1,
-        };
-        let mut wal = Self::unopened(env, log, boot_epoch, options);
-        wal.closed = walked.closed.into();
-        wal.go_on_from(walked.last, listing)?;
-        for closed in wal
-            .closed
-            .iter()
-            .filter(|closed| closed.next.get() > after.get().saturating_add(1))
-        {
-            recovery.frames += replay_segment(env, log, *closed, after, replay)?;
-        }
-        Ok((wal, recovery))
+        Self::verify(env, log, after)?.open(boot_epoch, options, replay)
     }
 
     /// Removes a log that the catalog no longer names, with all that is in it; fine if it is gone.
@@ -228,6 +219,56 @@ impl Wal {
             });
         }
         Ok(())
+    }
+}
+
+/// A log of which every byte was verified, and none changed since.
+#[derive(Debug)]
+pub struct Verified {
+    env: Env,
+    log: LogId,
+    after: Lsn,
+    listing: Listing,
+    walked: Walk,
+}
+
+impl Verified {
+    /// Makes the log writable, and gives every frame above what the catalog holds to `replay`, in order,
+    /// each durable by then. When there is no space for a fresh segment the log opens all the same and
+    /// [`Wal::prepare`] says so.
+    pub fn open(
+        self,
+        boot_epoch: u64,
+        options: WalOptions,
+        replay: &mut dyn FnMut(Lsn, Vec<Event>) -> Result<(), StoreError>,
+    ) -> Result<(Wal, Recovery), StoreError> {
+        let Self {
+            env,
+            log,
+            after,
+            listing,
+            walked,
+        } = self;
+        let mut recovery = Recovery {
+            frames: 0,
+            last: Lsn(walked.last.next.get().saturating_sub(1)),
+            torn_bytes: match walked.last.rest {
+                Rest::Clean => 0,
+                Rest::Torn { bytes } => bytes,
+            },
+            segments: walked.closed.len() as u64 + 1,
+        };
+        let mut wal = Wal::unopened(&env, log, boot_epoch, options);
+        wal.closed = walked.closed.into();
+        wal.go_on_from(walked.last, listing)?;
+        for closed in wal
+            .closed
+            .iter()
+            .filter(|closed| closed.next.get() > after.get().saturating_add(1))
+        {
+            recovery.frames += replay_segment(&env, log, *closed, after, replay)?;
+        }
+        Ok((wal, recovery))
     }
 }
 

@@ -277,7 +277,7 @@ impl Reading<'_> {
             return Ok(End::Open);
         }
         self.reached(cursor.next, || place(found, cursor.at));
-        if next.is_none() && cursor.continued()? {
+        if next.is_none() && cursor.continued()?.is_some() {
             self.end_is_lost(format!("after {}", found.path.display()));
         }
         Ok(End::Sealed(cursor.next, cursor.chain))

@@ -26,11 +26,11 @@ pub struct FrameInfo {
     pub position: u64,
     /// Its length in bytes.
     pub bytes: u64,
-    /// Its place in the log; for a seal, that of the frame that follows.
+    /// Its place in the log; for a seal and what is behind it, that of the frame that follows.
     pub lsn: Lsn,
     /// What it is.
     pub kind: FrameKind,
-    /// What it holds; empty for a seal.
+    /// What it holds; empty for a seal, and for what is behind it.
     pub events: Vec<Event>,
 }
 
@@ -218,6 +218,9 @@ pub(super) fn walk(
             );
             return Err(segment.corrupt(cursor.at, what));
         }
+        if let Some(mark) = cursor.continued()? {
+            sink(&segment, &mark, Vec::new())?;
+        }
         before = Some((*number, cursor.next, cursor.chain));
         closed.push(Closed {
             number: *number,
@@ -230,14 +233,14 @@ pub(super) fn walk(
     let segment = Segment::open(env, log, *last, OpenMode::Read)?;
     check_follows(&segment.header, before, after)?;
     let last = read_last(segment, sink)?;
-    check_reaches(log, last.next, after)?;
+    check_reaches(&last.segment.header, last.next, after)?;
     Ok(Walk { closed, last })
 }
 
 fn read_last(segment: Segment, sink: Sink<'_>) -> Result<LastSegment, StoreError> {
     let mut cursor = Cursor::new(&segment);
     read_frames(&segment, &mut cursor, sink)?;
-    if cursor.continued()? {
+    if cursor.continued()?.is_some() {
         let path = segment.header.number.path(segment.header.log);
         let what = format!("the log segment after {}", path.display());
         return Err(StoreError::missing(what));
@@ -308,13 +311,13 @@ fn check_follows(
 }
 
 /// The log holds all that the catalog has taken from it.
-fn check_reaches(log: LogId, next: Lsn, after: Option<Lsn>) -> Result<(), StoreError> {
+fn check_reaches(last: &SegmentHeader, next: Lsn, after: Option<Lsn>) -> Result<(), StoreError> {
     match after {
         Some(after) if after >= next => {
-            let dir = log.dir();
+            let path = last.number.path(last.log);
             Err(StoreError::missing(format!(
-                "frame {after}, which the catalog has, of the log {},",
-                dir.display()
+                "frame {after}, which the catalog has, at or behind the end of {},",
+                path.display()
             )))
         }
         _ => Ok(()),

@@ -257,14 +257,23 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Whether the segment was sealed and its successor got its name. A segment that says so is not
-    /// the last; one that does not may be followed all the same, for this is written afterwards.
-    pub(super) fn continued(&mut self) -> Result<bool, StoreError> {
+    /// What stands behind the seal once the successor has its name. A segment that has it is not the
+    /// last; one that has not may be followed all the same, for it is written afterwards.
+    pub(super) fn continued(&mut self) -> Result<Option<RawFrame>, StoreError> {
         let header = if self.sealed { self.header()? } else { None };
-        Ok(header.is_some_and(|(header, _)| {
+        let is_mark = |header: &FrameHeader| {
             header.kind == FrameKind::Continued
                 && header.segment == self.segment.header.number
                 && header.previous == self.chain
+        };
+        let Some((header, _)) = header.filter(|(header, _)| is_mark(header)) else {
+            return Ok(None);
+        };
+        let bytes = self.window.read(self.segment, self.at, FRAME_HEADER_LEN)?;
+        Ok(Some(RawFrame {
+            at: self.at,
+            header,
+            bytes,
         }))
     }
 

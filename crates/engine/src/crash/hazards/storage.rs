@@ -10,6 +10,7 @@ use millrace_env::Disk as _;
 use millrace_store::StoreError;
 
 use super::*;
+use crate::crash::damage::files;
 
 #[test]
 fn t07_a_flush_that_failed_for_space_is_dirty_again() {
@@ -40,6 +41,112 @@ fn t09_a_log_that_is_named_and_missing_stops_the_start() {
         error.to_string().contains("wal/0000000000000001"),
         "{error}"
     );
+}
+
+/// Of two logs the second is damaged. The first was opened, what a crash had left was cleaned away, and
+/// then the start was refused; so it had changed what whoever restores the file needs to find.
+#[test]
+fn t08_a_start_that_is_refused_for_one_log_has_changed_nothing_else() {
+    let mut bench = Bench::with(8, small_options(2));
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        bench.create(name, b"0123");
+        bench.append(name, b"4567").expect("is there");
+    }
+    bench.machine = None;
+    bench.disk = bench.disk.kill();
+    files::write(
+        &bench.disk,
+        "segments/00000000000000f0.tmp",
+        b"not finished",
+    );
+    files::write(&bench.disk, "segments/00000000000000f1.seg", b"not named");
+    let log = "wal/0000000000000002/0000000000000002.wal";
+    bench.disk.flip_bit(log, 4096 + 60, 3);
+    let before = files::read(&bench.disk);
+    let opened = Machine::open(&bench.disk, &bench.clock, bench.options.clone(), 1);
+    let error = opened.err().expect("a log is damaged");
+    assert!(error.to_string().contains(log), "{error}");
+    let after = files::read(&bench.disk);
+    for (path, content) in &before {
+        let is_same = after.get(path) == Some(content) || path == "catalog.redb";
+        assert!(is_same, "{path}");
+    }
+    assert_eq!(before.len(), after.len());
+    bench.disk = bench.disk.kill();
+    bench.disk.flip_bit(log, 4096 + 60, 3);
+    bench.open();
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        assert_eq!(bench.bytes(name).as_deref(), Some(&b"01234567"[..]));
+    }
+}
+
+/// Every log, with all that was acknowledged, was set aside for one that an interrupted start had left,
+/// and the server began anew and empty.
+#[test]
+fn t09_a_catalog_of_before_the_first_stream_is_refused() {
+    let mut bench = Bench::new(109);
+    let empty = {
+        let disk = SimDisk::new(1);
+        let env = millrace_env::Env {
+            disk: Arc::clone(&disk) as _,
+            clock: Arc::clone(&bench.clock) as _,
+            rng: Arc::new(millrace_env::Rng::from_seed(1)),
+        };
+        drop(millrace_store::Catalog::open(&env, 1 << 20).expect("it is made"));
+        disk.content("catalog.redb")
+    };
+    for flushed in [false, true] {
+        if flushed {
+            bench.at().flush().expect("it flushes");
+        } else {
+            bench.create("a", b"0123");
+        }
+        bench.refuses_and_forgives(&empty);
+        assert_eq!(bench.bytes("a").as_deref(), Some(&b"0123"[..]));
+    }
+}
+
+/// The logs of all shards were set aside for one that the older catalog knew and that was still there:
+/// a start with another number of shards had been interrupted before it removed it.
+#[test]
+fn t09_a_catalog_of_before_another_number_of_shards_is_refused() {
+    let mut bench = Bench::new(209);
+    bench.create("a", b"0123");
+    let before = files::read(&bench.disk);
+    bench.machine = None;
+    bench.disk = bench.disk.kill();
+    bench.options = small_options(2);
+    bench.open();
+    bench.append("a", b"4567").expect("is there");
+    bench.machine = None;
+    bench.disk = bench.disk.kill();
+    for (path, content) in before.iter().filter(|(path, _)| path.starts_with("wal/")) {
+        files::write(&bench.disk, path, content);
+    }
+    bench.refuses_and_forgives(&before["catalog.redb"]);
+    assert_eq!(bench.bytes("a").as_deref(), Some(&b"01234567"[..]));
+}
+
+impl Bench {
+    /// With an older catalog no start is possible, and with the right one all is there again.
+    fn refuses_and_forgives(&mut self, older: &[u8]) {
+        self.machine = None;
+        self.disk = self.disk.kill();
+        let newest = self.disk.content("catalog.redb");
+        files::write(&self.disk, "catalog.redb", older);
+        let opened = Machine::open(&self.disk, &self.clock, self.options.clone(), 1);
+        let error = match opened {
+            Err(error) => error,
+            Ok(mut machine) => panic!("it opened, with {:?}", machine.find(&name("a"))),
+        };
+        assert!(
+            error.to_string().contains("catalog.redb is older"),
+            "{error}"
+        );
+        self.disk = self.disk.kill();
+        files::write(&self.disk, "catalog.redb", &newest);
+        self.open();
+    }
 }
 
 #[test]
