@@ -105,6 +105,17 @@ pub(super) struct Link {
     server_left: bool,
 }
 
+/// What became of bytes that were to be sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    /// How many of them are under way.
+    pub(super) bytes: usize,
+    /// They arrive later than now.
+    pub(super) is_late: bool,
+    /// The connection broke, and they never arrive.
+    pub(super) is_last: bool,
+}
+
 /// What there is to read.
 pub(super) enum Arrived {
     Bytes(Bytes),
@@ -177,7 +188,7 @@ impl Link {
         held_until: Instant,
         chance: &mut Chance,
         waker: &Waker,
-    ) -> io::Result<Option<usize>> {
+    ) -> io::Result<Option<Sent>> {
         let other = side.other();
         if self.is_broken || self.has_left(other) {
             return Err(io::ErrorKind::BrokenPipe.into());
@@ -213,7 +224,18 @@ impl Link {
         if left == 0 {
             self.break_now();
         }
-        Ok(Some(sent))
+        Ok(Some(Sent {
+            bytes: sent,
+            is_late: arrives > Instant::now(),
+            is_last: left == 0,
+        }))
+    }
+
+    /// Whether bytes that `side` sent have not arrived yet, and still may.
+    pub(super) fn has_under_way(&mut self, side: Side) -> bool {
+        let now = Instant::now();
+        let last = self.to(side.other()).under_way.back();
+        last.is_some_and(|(at, _)| *at > now)
     }
 
     /// `side` sends no more.
@@ -232,19 +254,27 @@ impl Link {
         let now = Instant::now();
         let unread = self.to(side).under_way.front();
         if unread.is_some_and(|(at, _)| *at <= now) {
-            self.break_now();
+            let _ = self.break_now();
         } else {
             self.to(side).wake();
             self.end(side);
         }
     }
 
-    /// Both ends hear of it at once, and what was under way is lost.
-    pub(super) fn break_now(&mut self) {
+    /// The server died, and nobody hears of it: what is under way to it is lost.
+    pub(super) fn fall_silent(&mut self) {
+        self.to_server.under_way.clear();
+    }
+
+    /// Both ends hear of it at once, and what was under way is lost; says whether that was anything.
+    pub(super) fn break_now(&mut self) -> bool {
         self.is_broken = true;
+        let mut is_lost = false;
         for pipe in [&mut self.to_server, &mut self.to_client] {
+            is_lost |= !pipe.under_way.is_empty();
             pipe.under_way.clear();
             pipe.wake();
         }
+        is_lost
     }
 }
