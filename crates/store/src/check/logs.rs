@@ -19,20 +19,16 @@ pub(super) fn check(
     catalog: Option<&Catalog>,
     report: &mut Report,
 ) -> Result<(), StoreError> {
-    let manifest = catalog.and_then(|catalog| catalog.manifest().ok().flatten());
+    // A catalog without a manifest names no log: the first start was interrupted.
+    let manifest = catalog.and_then(|catalog| catalog.manifest().ok());
     let named: Option<BTreeMap<LogId, Lsn>> =
-        manifest.map(|manifest| manifest.logs.into_iter().collect());
+        manifest.map(|manifest| manifest.unwrap_or_default().logs.into_iter().collect());
     let there = wal::logs(env)?;
     for log in &there {
-        let after = named.as_ref().and_then(|named| named.get(log)).copied();
-        check_log(env, *log, after, report);
-        if named.as_ref().is_some_and(|named| !named.contains_key(log)) {
-            let what = "the manifest does not name this log";
-            report.note(
-                &dir(*log),
-                what,
-                "nothing: the next start moves it to quarantine",
-            );
+        match named.as_ref().map(|named| named.get(log)) {
+            Some(None) => look_at_unnamed(*log, report),
+            Some(after) => check_log(env, *log, after.copied(), report),
+            None => check_log(env, *log, None, report),
         }
     }
     for log in named.into_iter().flat_map(BTreeMap::into_keys) {
@@ -45,6 +41,16 @@ pub(super) fn check(
         }
     }
     Ok(())
+}
+
+/// What an interrupted start leaves: nothing in it was acknowledged, and it need not be a whole log.
+fn look_at_unnamed(log: LogId, report: &mut Report) {
+    let what = "the manifest does not name this log";
+    report.note(
+        &dir(log),
+        what,
+        "nothing: the next start moves it to quarantine",
+    );
 }
 
 fn check_log(env: &Env, log: LogId, after: Option<Lsn>, report: &mut Report) {
