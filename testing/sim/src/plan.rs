@@ -77,6 +77,13 @@ impl FaultKind {
         Self::NoDescriptors,
         Self::ClockJump,
     ];
+
+    pub(crate) fn is_of_disk(self) -> bool {
+        !matches!(
+            self,
+            Self::Partition | Self::NoDescriptors | Self::ClockJump
+        )
+    }
 }
 
 /// Which faults a run has. Not all kinds: some hide others.
@@ -167,10 +174,10 @@ impl LifePlan {
         let death = match chance.between(0, 100) {
             // Recovery is among the first I/Os.
             0..15 => Death::AtIo(chance.between(1, 60)),
-            15..35 => Death::AtIo(chance.between(1, 1500)),
-            35..50 => Death::AtSend(chance.between(1, 800)),
-            50..65 => Death::AtRound(chance.between(1, 6000)),
-            65..85 => Death::AtTime(chance.millis(1, 4000)),
+            15..45 => Death::AtIo(chance.between(1, 500)),
+            45..60 => Death::AtSend(chance.between(1, 150)),
+            60..72 => Death::AtRound(chance.between(1, 2500)),
+            72..85 => Death::AtTime(chance.millis(1, 4000)),
             _ => Death::Never,
         };
         let amid_stop = chance.percent(40).then(|| chance.between(1, 40));

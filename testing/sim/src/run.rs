@@ -16,7 +16,7 @@ use millrace_server::Stopped;
 use millrace_store::{StoreError, catalog::CATALOG_FILE, check};
 use tokio::{
     sync::Notify,
-    task::{JoinSet, LocalSet, spawn_local},
+    task::{JoinSet, LocalSet},
 };
 
 use crate::{
@@ -178,20 +178,15 @@ impl Run {
     async fn work(&mut self) {
         let _simulated = self.simulate_blocking();
         let clients = clients::start(&self.world, self.seed);
-        let sabotage = saboteur::work(
-            Rc::clone(&self.world),
-            self.plan.faults.clone(),
-            Arc::clone(&self.server.temper),
-            Chance::new(self.seed, 1004),
-        );
-        let saboteur = spawn_local(sabotage);
+        let faults = self.plan.faults.clone();
+        let saboteurs = saboteur::start(&self.world, faults, &self.server.temper, self.seed);
         for life in std::mem::take(&mut self.plan.lives) {
             self.live_badly(life).await;
             if self.has_failed() {
                 return;
             }
         }
-        saboteur.abort();
+        drop(saboteurs);
         saboteur::calm(&self.world, &self.server.temper);
         let mut auditor = Caller::new(&self.world, CLIENTS + 1, Chance::new(self.seed, 1005));
         self.calmly(async |world| {
@@ -224,8 +219,9 @@ impl Run {
         for life in [life, life.again()] {
             let ended = self.server.live(life, &Rc::default()).await;
             let is_refused = matches!(ended, Ended::NotOpened(_));
+            let is_distrusted = matches!(&ended, Ended::NotOpened(error) if is_distrust(error));
             self.judge(ended);
-            self.look_at_disk(is_refused);
+            self.look_at_disk(is_distrusted);
             if self.has_failed() {
                 return;
             }
@@ -275,14 +271,11 @@ impl Run {
             Ended::Poisoned => return self.world.count("lives that stopped writing"),
             Ended::Stopped(_) => return self.world.count("lives that ended in order"),
         };
-        let (mishap, is_excused) = match &error {
-            OpenError::Store(
-                StoreError::Io(_) | StoreError::Full | StoreError::Poisoned { .. },
-            ) => (Mishap::StartFailed, fails),
-            _ => {
-                let is_named = self.world.names_rot(&error.to_string());
-                (Mishap::StartRefused, is_named)
-            }
+        let (mishap, is_excused) = if is_distrust(&error) {
+            let is_named = self.world.names_rot(&error.to_string());
+            (Mishap::StartRefused, is_named)
+        } else {
+            (Mishap::StartFailed, fails)
         };
         self.world.trace.count(mishap);
         if !is_excused {
@@ -292,7 +285,7 @@ impl Run {
     }
 
     /// `millrace check` finds nothing, unless bits have flipped: then it finds whatever a start refuses.
-    fn look_at_disk(&self, is_refused: bool) {
+    fn look_at_disk(&self, is_distrusted: bool) {
         let copy = self.server.disk.copy(self.seed);
         if copy.open(Path::new(CATALOG_FILE), OpenMode::Read).is_err() {
             // There was no start yet that had made a data directory.
@@ -300,11 +293,11 @@ impl Run {
         }
         let found = self.check(copy);
         let is_fine = match (&found, self.world.is_rotten()) {
-            (Ok(()), rotten) => !(rotten && is_refused),
+            (Ok(()), _) => !is_distrusted,
             (Err(_), rotten) => rotten,
         };
         if !is_fine {
-            let what = format!("after a start that was refused ({is_refused}): {found:?}");
+            let what = format!("bytes were refused: {is_distrusted}, and {found:?}");
             self.world.monitor().violation(what);
         }
     }
@@ -327,6 +320,14 @@ impl Run {
         let panicked = PANICS.with_borrow(|panics| !panics.is_empty());
         panicked || !self.world.monitor().violations().is_empty()
     }
+}
+
+/// Whether a start was refused because stored bytes are not what was written, rather than by a failure.
+fn is_distrust(error: &OpenError) -> bool {
+    !matches!(
+        error,
+        OpenError::Store(StoreError::Io(_) | StoreError::Full | StoreError::Poisoned { .. })
+    )
 }
 
 /// Lets all clients finish what they are at.

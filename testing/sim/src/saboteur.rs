@@ -1,10 +1,11 @@
 //! Whoever makes things go wrong while the server lives: the disk fails, fills, slows down, flips bits;
 //! clients are parted from the server; the wall clock is set.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{ops::Range, rc::Rc, sync::Arc, time::Duration};
 
 use millrace_env::{Fault, FaultError, FaultOp, sleep};
 use millrace_kill::schedule::Chance;
+use tokio::task::JoinSet;
 
 use crate::{
     clients::CLIENTS,
@@ -38,13 +39,13 @@ const ERRORS: [(FaultOp, FaultError); 17] = [
 /// How far the wall clock is set, either way, at most.
 const JUMP_MILLIS_MAX: u64 = 600_000;
 
-/// Makes things go wrong until the run ends.
-pub(crate) async fn work(
-    world: Rc<World>,
+/// Makes things go wrong, on the disk and elsewhere, until what is returned is dropped.
+pub(crate) fn start(
+    world: &Rc<World>,
     faults: Faults,
-    temper: Arc<Temper>,
-    mut chance: Chance,
-) {
+    temper: &Arc<Temper>,
+    seed: u64,
+) -> JoinSet<()> {
     let Faults {
         kinds,
         rough_net,
@@ -56,6 +57,23 @@ pub(crate) async fn work(
         temper.set_slow(times.clone());
     }
     let usual = slow_disk.unwrap_or_default();
+    let (of_disk, others) = kinds.into_iter().partition(|kind| kind.is_of_disk());
+    let mut saboteurs = JoinSet::new();
+    for (number, kinds) in [(1004, of_disk), (1007, others)] {
+        let (world, temper) = (Rc::clone(world), Arc::clone(temper));
+        let chance = Chance::new(seed, number);
+        saboteurs.spawn_local(work(world, kinds, usual.clone(), temper, chance));
+    }
+    saboteurs
+}
+
+async fn work(
+    world: Rc<World>,
+    kinds: Vec<FaultKind>,
+    usual: Range<Duration>,
+    temper: Arc<Temper>,
+    mut chance: Chance,
+) {
     while !kinds.is_empty() {
         sleep(chance.millis(20, 500)).await;
         let kind = kinds[chance.index(kinds.len())];
@@ -71,7 +89,7 @@ pub(crate) async fn work(
 
 async fn happen(kind: FaultKind, world: &World, chance: &mut Chance) {
     match kind {
-        FaultKind::DiskError => plan_error(world, chance),
+        FaultKind::DiskError => plan_errors(world, chance),
         FaultKind::FullDisk => {
             world.trace.count(Mishap::FullDisk);
             world.limit_disk(Some(chance.between(0, 40_000)));
@@ -102,11 +120,13 @@ async fn happen(kind: FaultKind, world: &World, chance: &mut Chance) {
     }
 }
 
-/// Lets a call fail, soon and once.
-pub(crate) fn plan_error(world: &World, chance: &mut Chance) {
-    let (op, error) = ERRORS[chance.index(ERRORS.len())];
-    let fault = Fault::new(op, error).after(chance.between(0, 12));
-    world.failing_disk().fail(fault);
+/// Lets some calls fail, soon and once each.
+fn plan_errors(world: &World, chance: &mut Chance) {
+    for _ in 0..chance.between(2, 6) {
+        let (op, error) = ERRORS[chance.index(ERRORS.len())];
+        let fault = Fault::new(op, error).after(chance.between(0, 12));
+        world.failing_disk().fail(fault);
+    }
 }
 
 /// The server is about to begin on a disk that fails: in a few calls or in all of a kind, and writes may

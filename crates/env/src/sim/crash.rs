@@ -27,7 +27,7 @@ pub struct Harm {
     pub lost: u64,
     /// A file had a write of which a part survived.
     pub torn: u64,
-    /// A file grew, and a sector of its new part that never reached the medium reads as zeros.
+    /// A file had a sector that was written, did not reach the medium, and reads as zeros.
     pub zeroed: u64,
     /// A file kept of a later write what it lost of an earlier one.
     pub reordered: u64,
@@ -98,7 +98,6 @@ impl FileNode {
         let mut sectors = draw_sectors(&pending, survival, rng);
         let lost = sectors.iter().filter(|(_, kept)| **kept == 0);
         let lost: Vec<usize> = lost.map(|(sector, _)| sector * SECTOR).collect();
-        let old_len = self.durable.len();
         let mut writes = Vec::new();
         let mut len = self.durable.len();
         for (index, change) in pending.iter().enumerate() {
@@ -120,7 +119,9 @@ impl FileNode {
         }
         self.durable.resize(len, 0);
         harm.count(&writes);
-        let is_zeroed = lost.iter().any(|at| (old_len..len).contains(at));
+        let sector = |at: &usize| self.durable.get(*at..len.min(*at + SECTOR));
+        let is_zero = |bytes: &[u8]| !bytes.is_empty() && bytes.iter().all(|byte| *byte == 0);
+        let is_zeroed = lost.iter().filter_map(sector).any(is_zero);
         harm.zeroed += u64::from(is_zeroed);
     }
 }

@@ -7,11 +7,16 @@ use bytes::Bytes;
 use millrace_kill::schedule::Chance;
 use tokio::time::Instant;
 
+/// The longest time that bytes are held up, in milliseconds; less than [`super::UNDER_WAY_MAX`].
+const HELD_UP_MILLIS: u64 = 1200;
+
 /// How a connection behaves.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Manners {
     /// The longest time that bytes are under way, in milliseconds.
     delay_millis: u64,
+    /// How many of 100 sends are held up for much longer, as one is that has to be sent again.
+    held_up: u64,
     /// The most bytes that leave at a time.
     piece_bytes: u64,
     /// How many bytes may be under way in one direction.
@@ -26,6 +31,7 @@ impl Manners {
         if !chance.percent(rough) {
             return Self {
                 delay_millis: chance.between(0, 3),
+                held_up: 0,
                 piece_bytes: 64 << 10,
                 window_bytes: 256 << 10,
                 bytes_until_break: u64::MAX,
@@ -34,6 +40,7 @@ impl Manners {
         let breaks = chance.percent(40);
         Self {
             delay_millis: chance.between(0, 120),
+            held_up: [0, 3][chance.index(2)],
             piece_bytes: chance.between(1, 2000),
             window_bytes: chance.index(8000) + 200,
             bytes_until_break: if breaks {
@@ -195,6 +202,7 @@ impl Link {
         }
         let Manners {
             delay_millis,
+            held_up,
             piece_bytes,
             window_bytes,
             bytes_until_break,
@@ -208,7 +216,12 @@ impl Link {
         let piece = chance.between(piece_bytes / 2 + 1, piece_bytes + 2);
         let sent = buf.len().min(room);
         let sent = sent.min(usize::try_from(piece).unwrap_or(usize::MAX));
-        let arrives = Instant::now() + Duration::from_millis(chance.between(0, delay_millis + 1));
+        let longest = if chance.percent(held_up) {
+            HELD_UP_MILLIS
+        } else {
+            delay_millis
+        };
+        let arrives = Instant::now() + Duration::from_millis(chance.between(0, longest + 1));
         let arrives = arrives.max(held_until).max(pipe.last_arrival);
         pipe.last_arrival = arrives;
         pipe.bytes += sent;
