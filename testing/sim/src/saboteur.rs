@@ -17,13 +17,14 @@ use crate::{
 };
 
 /// What can fail, and how.
-const ERRORS: [(FaultOp, FaultError); 17] = [
+const ERRORS: [(FaultOp, FaultError); 18] = [
     (FaultOp::Read, FaultError::Io),
     (FaultOp::Write, FaultError::Io),
     (FaultOp::Write, FaultError::NoSpace),
     (FaultOp::Sync, FaultError::Io),
     (FaultOp::Sync, FaultError::NoSpace),
     (FaultOp::SyncDir, FaultError::Io),
+    (FaultOp::SyncDir, FaultError::NoSpace),
     (FaultOp::Open, FaultError::TooManyFiles),
     (FaultOp::Create, FaultError::TooManyFiles),
     (FaultOp::Create, FaultError::NoSpace),
@@ -124,7 +125,8 @@ async fn happen(kind: FaultKind, world: &World, chance: &mut Chance) {
 fn plan_errors(world: &World, chance: &mut Chance) {
     for _ in 0..chance.between(2, 6) {
         let (op, error) = ERRORS[chance.index(ERRORS.len())];
-        let fault = Fault::new(op, error).after(chance.between(0, 12));
+        let calls = [1, 4, 12][chance.index(3)];
+        let fault = Fault::new(op, error).after(chance.between(0, calls));
         world.failing_disk().fail(fault);
     }
 }

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// How many of 100 requests that may be sent twice are, long before an answer is late.
-const HURRIED: u64 = 8;
+const HURRIED: u64 = 12;
 /// How long a client waits for the answer to one of these, in milliseconds, at most.
 const HURRY_MILLIS: u64 = 150;
 /// BOUND: how many connections with an unanswered request a client keeps.

@@ -40,7 +40,7 @@ impl Manners {
         let breaks = chance.percent(40);
         Self {
             delay_millis: chance.between(0, 120),
-            held_up: [0, 3][chance.index(2)],
+            held_up: [0, 8][chance.index(2)],
             piece_bytes: chance.between(1, 2000),
             window_bytes: chance.index(8000) + 200,
             bytes_until_break: if breaks {
