@@ -17,14 +17,13 @@ use crate::{
 };
 
 /// What can fail, and how.
-const ERRORS: [(FaultOp, FaultError); 18] = [
+const ERRORS: [(FaultOp, FaultError); 17] = [
     (FaultOp::Read, FaultError::Io),
     (FaultOp::Write, FaultError::Io),
     (FaultOp::Write, FaultError::NoSpace),
     (FaultOp::Sync, FaultError::Io),
     (FaultOp::Sync, FaultError::NoSpace),
     (FaultOp::SyncDir, FaultError::Io),
-    (FaultOp::SyncDir, FaultError::NoSpace),
     (FaultOp::Open, FaultError::TooManyFiles),
     (FaultOp::Create, FaultError::TooManyFiles),
     (FaultOp::Create, FaultError::NoSpace),
@@ -36,6 +35,12 @@ const ERRORS: [(FaultOp, FaultError); 18] = [
     (FaultOp::List, FaultError::Io),
     (FaultOp::List, FaultError::TooManyFiles),
     (FaultOp::Len, FaultError::Io),
+];
+/// Rare calls that everything rests on.
+const STEPS: [(FaultOp, FaultError); 3] = [
+    (FaultOp::Sync, FaultError::Io),
+    (FaultOp::SyncDir, FaultError::Io),
+    (FaultOp::Rename, FaultError::Io),
 ];
 /// How far the wall clock is set, either way, at most.
 const JUMP_MILLIS_MAX: u64 = 600_000;
@@ -121,12 +126,21 @@ async fn happen(kind: FaultKind, world: &World, chance: &mut Chance) {
     }
 }
 
+/// A call that fails: after fewer of its kind than one of `calls`.
+fn error(chance: &mut Chance, calls: [u64; 3]) -> Fault {
+    let (op, error) = if chance.percent(30) {
+        STEPS[chance.index(STEPS.len())]
+    } else {
+        ERRORS[chance.index(ERRORS.len())]
+    };
+    let calls = calls[chance.index(calls.len())];
+    Fault::new(op, error).after(chance.between(0, calls))
+}
+
 /// Lets some calls fail, soon and once each.
 fn plan_errors(world: &World, chance: &mut Chance) {
     for _ in 0..chance.between(2, 6) {
-        let (op, error) = ERRORS[chance.index(ERRORS.len())];
-        let calls = [1, 4, 12][chance.index(3)];
-        let fault = Fault::new(op, error).after(chance.between(0, calls));
+        let fault = error(chance, [1, 4, 12]);
         world.failing_disk().fail(fault);
     }
 }
@@ -136,9 +150,7 @@ fn plan_errors(world: &World, chance: &mut Chance) {
 pub(crate) fn spoil_start(world: &World, chance: &mut Chance) {
     let disk = world.failing_disk();
     for _ in 0..chance.between(0, 4) {
-        let (op, error) = ERRORS[chance.index(ERRORS.len())];
-        let calls = [3, 20, 100][chance.index(3)];
-        let fault = Fault::new(op, error).after(chance.between(0, calls));
+        let fault = error(chance, [3, 20, 100]);
         disk.fail(if chance.percent(15) {
             fault.lasting()
         } else {
