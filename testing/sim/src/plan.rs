@@ -78,6 +78,15 @@ impl FaultKind {
         Self::ClockJump,
     ];
 
+    /// How many of 100 runs have it.
+    fn share(self) -> u64 {
+        match self {
+            // It has many forms.
+            Self::DiskError => 75,
+            _ => 50,
+        }
+    }
+
     pub(crate) fn is_of_disk(self) -> bool {
         !matches!(
             self,
@@ -102,14 +111,15 @@ impl Plan {
         let mut chance = Chance::new(seed, 1000);
         let options = options(&mut chance);
         let kinds = FaultKind::ALL.into_iter();
-        let kinds: Vec<FaultKind> = kinds.filter(|_| chance.percent(50)).collect();
+        let kinds = kinds.filter(|kind| chance.percent(kind.share()));
+        let kinds: Vec<FaultKind> = kinds.collect();
         let rough_net = [0, 15, 60][chance.index(3)];
         let slow_disk = chance.percent(25).then(|| {
             let longest = chance.millis(8, 50);
             longest / 4..longest
         });
         let usual_shards = if chance.percent(50) { 1 } else { 2 };
-        let lives = (0..chance.between(3, 8))
+        let lives = (0..chance.between(4, 9))
             .map(|_| {
                 let shards = if chance.percent(15) {
                     3 - usual_shards
@@ -174,10 +184,10 @@ impl LifePlan {
         let death = match chance.between(0, 100) {
             // Recovery is among the first I/Os.
             0..15 => Death::AtIo(chance.between(1, 60)),
-            15..45 => Death::AtIo(chance.between(1, 500)),
-            45..60 => Death::AtSend(chance.between(1, 150)),
-            60..72 => Death::AtRound(chance.between(1, 2500)),
-            72..85 => Death::AtTime(chance.millis(1, 4000)),
+            15..50 => Death::AtIo(chance.between(1, 500)),
+            50..63 => Death::AtSend(chance.between(1, 150)),
+            63..76 => Death::AtRound(chance.between(1, 2500)),
+            76..87 => Death::AtTime(chance.millis(1, 4000)),
             _ => Death::Never,
         };
         let amid_stop = chance.percent(40).then(|| chance.between(1, 40));
@@ -187,7 +197,7 @@ impl LifePlan {
             stop_at: chance.millis(500, 5000),
             death_amid_stop: amid_stop,
             // Unsafe mode promises nothing there.
-            loses_power: durability == Durability::Local && chance.percent(60),
+            loses_power: durability == Durability::Local && chance.percent(75),
             start: match chance.between(0, 100) {
                 0..35 => Start::Spoiled,
                 35..70 => Start::AsLeft,

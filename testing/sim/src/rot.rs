@@ -54,7 +54,12 @@ pub(crate) fn flip(world: &World, chance: &mut Chance) {
     }
     let (kind, covered) = kinds.swap_remove(chance.index(kinds.len()));
     for _ in 0..chance.between(1, 4) {
-        let Covered { path, bytes } = &covered[chance.index(covered.len())];
+        let Covered { path, bytes } = if chance.percent(50) {
+            // Of a log the one that a start makes the most of.
+            covered.last().expect("there is one")
+        } else {
+            &covered[chance.index(covered.len())]
+        };
         let at = chance.between(bytes.start, bytes.end);
         let bit = chance.between(0, 8);
         disk.rot(path, at, u8::try_from(bit).expect("one of eight"));

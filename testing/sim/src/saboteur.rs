@@ -139,7 +139,7 @@ fn error(chance: &mut Chance, calls: [u64; 3]) -> Fault {
 
 /// Lets some calls fail, soon and once each.
 fn plan_errors(world: &World, chance: &mut Chance) {
-    for _ in 0..chance.between(2, 6) {
+    for _ in 0..chance.between(2, 8) {
         let fault = error(chance, [1, 4, 12]);
         world.failing_disk().fail(fault);
     }
