@@ -26,7 +26,7 @@ pub use clock::{Clock, RealClock, SimClock, sleep, timeout};
 pub use disk::{DirEntry, Disk, File, FileExt, OpenMode, RealDisk};
 pub use net::{Listener, TcpListener};
 pub use rng::Rng;
-pub use sim::{Fault, FaultError, FaultOp, SimDisk, is_power_loss};
+pub use sim::{Fault, FaultError, FaultOp, Harm, SimDisk, is_power_loss};
 pub use switch::{Switch, Watcher};
 
 /// All of the outside world that the engine may use.

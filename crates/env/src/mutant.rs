@@ -36,6 +36,12 @@ pub enum Mutant {
     RecycleBeforeCommit,
     /// A page that stops short of the tail says that the reader is at the tail.
     MovePastBytes,
+    /// The names of new segments are not synced before the catalog names them.
+    ForgetDirectorySync,
+    /// What is read from a segment is not compared with its checksum.
+    TrustDamagedBytes,
+    /// A log that is damaged before its end is cut there.
+    CutDamagedLog,
 }
 
 #[cfg(feature = "mutants")]
@@ -61,7 +67,7 @@ mod chosen {
 
     const VARIABLE: &str = "MILLRACE_MUTANT";
 
-    const ALL: [(&str, Mutant); 13] = [
+    const ALL: [(&str, Mutant); 16] = [
         ("acknowledge-before-sync", Mutant::AcknowledgeBeforeSync),
         ("publish-before-sync", Mutant::PublishBeforeSync),
         ("answer-before-publish", Mutant::AnswerBeforePublish),
@@ -81,6 +87,9 @@ mod chosen {
         ("drop-frames-at-replay", Mutant::DropFramesAtReplay),
         ("recycle-before-commit", Mutant::RecycleBeforeCommit),
         ("move-past-bytes", Mutant::MovePastBytes),
+        ("forget-directory-sync", Mutant::ForgetDirectorySync),
+        ("trust-damaged-bytes", Mutant::TrustDamagedBytes),
+        ("cut-damaged-log", Mutant::CutDamagedLog),
     ];
 
     /// The one defect of this process. A static, because it stands for a line of code that is wrong.

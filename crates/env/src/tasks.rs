@@ -4,7 +4,12 @@
 //! [`blocking`] carry its work out on the event loop, at a moment that the simulation draws.
 #![allow(clippy::disallowed_methods, reason = "this is the door")]
 
-use std::{cell::RefCell, io, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    rc::Rc,
+    time::Duration,
+};
 
 use crate::sleep;
 
@@ -23,6 +28,8 @@ type Draw = Rc<dyn Fn() -> Took>;
 thread_local! {
     /// Set while this thread is a simulation.
     static SIMULATED: RefCell<Option<Draw>> = const { RefCell::new(None) };
+    /// Set while a simulation carries out blocking work.
+    static BESIDE: Cell<bool> = const { Cell::new(false) };
 }
 
 /// This thread is a simulation until this is dropped.
@@ -43,6 +50,25 @@ pub fn simulate(draw: impl Fn() -> Took + 'static) -> Simulated {
     Simulated(())
 }
 
+/// Whether a simulation is carrying out blocking work: what is called now would run beside the event
+/// loop, and not hold it up.
+pub fn is_beside() -> bool {
+    BESIDE.get()
+}
+
+/// Carries out blocking work of a simulation.
+fn beside<T>(work: impl FnOnce() -> T) -> T {
+    struct Back;
+    impl Drop for Back {
+        fn drop(&mut self) {
+            BESIDE.set(false);
+        }
+    }
+    BESIDE.set(true);
+    let _back = Back;
+    work()
+}
+
 /// Lets another thread run that waits for this core, if there is one.
 pub fn let_others_run() {
     std::thread::yield_now();
@@ -59,7 +85,7 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
         None => tokio::task::spawn_blocking(work),
         Some(Took { before, after }) => tokio::task::spawn_local(async move {
             sleep(before).await;
-            let done = work();
+            let done = beside(work);
             sleep(after).await;
             done
         }),
@@ -123,6 +149,20 @@ mod tests {
         };
         tokio::task::LocalSet::new().run_until(run).await;
         assert_eq!(told.try_recv(), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn simulated_work_knows_that_it_is_beside_the_loop_even_after_a_panic() {
+        let _simulated = simulate(|| Took {
+            before: Duration::ZERO,
+            after: Duration::ZERO,
+        });
+        let local = tokio::task::LocalSet::new();
+        assert!(local.run_until(blocking(is_beside)).await);
+        let panicking = local.spawn_local(blocking(|| panic!("work failed")));
+        let failed = local.run_until(panicking).await;
+        assert!(failed.expect_err("it panics").is_panic());
+        assert!(!is_beside());
     }
 
     #[test]

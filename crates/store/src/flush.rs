@@ -15,7 +15,10 @@ use millrace_core::{
     Generation, Lsn, ProducerId, SegmentId, SlotId, StreamId,
     stream::{ProducerState, StreamState},
 };
-use millrace_env::Env;
+use millrace_env::{
+    Env,
+    mutant::{self, Mutant},
+};
 
 use crate::{
     StoreError,
@@ -309,7 +312,7 @@ impl<'a> Packer<'a> {
         }
         self.extents
             .sort_by_key(|extent| (extent.stream, extent.from));
-        if self.metas.is_empty() {
+        if self.metas.is_empty() || mutant::is(Mutant::ForgetDirectorySync) {
             return Ok(());
         }
         // DURABILITY: before the commit that names the files (T11).

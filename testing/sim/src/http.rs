@@ -141,6 +141,11 @@ impl Line {
         self.conn.abort();
     }
 
+    /// Whether something that was sent on it has not arrived yet, and still may.
+    pub(crate) fn has_under_way(&self) -> bool {
+        self.conn.has_under_way()
+    }
+
     /// Sends a request and takes the whole response.
     pub(crate) async fn exchange(
         &mut self,

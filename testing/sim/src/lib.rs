@@ -7,7 +7,8 @@
 //!
 //! Layout, from the outside in: [`run()`] (a run and its verdict), `plan` (what a seed decides
 //! beforehand), `server` (life after life), `power` (the end of each), `saboteur` (what fails
-//! meanwhile), `medium` (the disk), [`net`], [`clock`], [`trace`] (what happened, to the byte),
+//! meanwhile), `rot` (bits that flip at rest), [`mishap`] (what is counted of all that), `medium` (the
+//! disk), [`net`], [`clock`], [`trace`] (what happened, to the byte),
 //! `clients` (the load), `http` and `sse` (their side of the protocol), `world` (what they share),
 //! `witness` (the judge).
 //!
@@ -23,9 +24,11 @@ mod clients;
 pub mod clock;
 mod http;
 pub mod medium;
+pub mod mishap;
 pub mod net;
 mod plan;
 pub mod power;
+mod rot;
 pub mod run;
 mod saboteur;
 mod server;
@@ -34,4 +37,5 @@ pub mod trace;
 mod witness;
 mod world;
 
+pub use mishap::{Mishap, Mishaps};
 pub use run::{Mutant, Outcome, run, same_twice};

@@ -16,7 +16,7 @@ use std::{
 };
 
 use clap::Parser;
-use millrace_sim::{Outcome, run, same_twice};
+use millrace_sim::{Mishap, Mishaps, Outcome, run, same_twice};
 use serde_json::json;
 
 /// Runs the whole server on a simulated network, disk and clock.
@@ -40,6 +40,12 @@ struct Args {
     /// How many seeds to run at a time; by default one for each processor.
     #[arg(long)]
     jobs: Option<usize>,
+    /// Fail unless every kind of fault occurred.
+    #[arg(long)]
+    every_fault: bool,
+    /// Begin no more seeds after one that failed.
+    #[arg(long)]
+    until_failure: bool,
 }
 
 fn main() -> ExitCode {
@@ -60,14 +66,22 @@ fn main() -> ExitCode {
         let jobs = args
             .jobs
             .or_else(|| Some(std::thread::available_parallelism().ok()?.get()));
-        run_all(from, seeds, jobs.unwrap_or(1))
+        run_all(from, seeds, jobs.unwrap_or(1), args.until_failure)
     };
+    let faults = faults(&outcomes);
+    let missing = faults.iter().filter(|(_, count)| **count == 0);
+    let missing: Vec<&str> = missing.map(|(fault, _)| fault.name()).collect();
     if args.json {
         println!("{}", as_json(&outcomes, begun.elapsed()));
     } else {
         print!("{}", as_text(&outcomes, begun.elapsed()));
     }
-    if outcomes.iter().all(|outcome| outcome.violations.is_empty()) {
+    let is_complete = !args.every_fault || missing.is_empty();
+    if !is_complete {
+        eprintln!("these faults did not occur: {}", missing.join("; "));
+    }
+    let has_held = outcomes.iter().all(|outcome| outcome.violations.is_empty());
+    if has_held && is_complete {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -75,20 +89,24 @@ fn main() -> ExitCode {
 }
 
 /// Each seed on a thread, which it shares with nobody.
-fn run_all(from: u64, seeds: u64, jobs: usize) -> Vec<Outcome> {
+fn run_all(from: u64, seeds: u64, jobs: usize, until_failure: bool) -> Vec<Outcome> {
     let next = AtomicU64::new(from);
+    let end = AtomicU64::new(from + seeds);
     let outcomes = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..jobs.max(1) {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed - from >= seeds {
+                    if seed >= end.load(Ordering::Relaxed) {
                         return;
                     }
                     let outcome = run(seed, None, false);
                     if !outcome.violations.is_empty() {
                         eprintln!("seed {seed} failed");
+                        if until_failure {
+                            end.store(from, Ordering::Relaxed);
+                        }
                     }
                     let mut outcomes = outcomes.lock().unwrap_or_else(PoisonError::into_inner);
                     outcomes.push(outcome);
@@ -130,6 +148,15 @@ fn sums(outcomes: &[Outcome]) -> BTreeMap<&'static str, u64> {
     sums
 }
 
+/// How often each kind of fault occurred, over all seeds.
+fn faults(outcomes: &[Outcome]) -> Mishaps {
+    let mut sums: Mishaps = Mishap::ALL.iter().map(|fault| (*fault, 0)).collect();
+    for (fault, count) in outcomes.iter().flat_map(|outcome| &outcome.mishaps) {
+        *sums.entry(*fault).or_default() += count;
+    }
+    sums
+}
+
 fn as_text(outcomes: &[Outcome], took: Duration) -> String {
     let mut text = String::new();
     for outcome in outcomes {
@@ -140,6 +167,10 @@ fn as_text(outcomes: &[Outcome], took: Duration) -> String {
     let simulated: Duration = outcomes.iter().map(|outcome| outcome.simulated).sum();
     for (what, count) in sums(outcomes) {
         line(&mut text, format_args!("{count:>12}  {what}"));
+    }
+    line(&mut text, format_args!("\nfaults:"));
+    for (fault, count) in faults(outcomes) {
+        line(&mut text, format_args!("{count:>12}  {}", fault.name()));
     }
     let mut failed = 0;
     for Outcome {
@@ -194,6 +225,7 @@ fn as_json(outcomes: &[Outcome], took: Duration) -> serde_json::Value {
         "seconds": took.as_secs_f64(),
         "simulated_seconds": simulated.as_secs_f64(),
         "counts": sums(outcomes),
+        "faults": faults(outcomes).iter().map(|(fault, count)| (fault.name(), *count)).collect::<BTreeMap<_, _>>(),
         "traces": outcomes.iter().map(|outcome| {
             json!({"seed": outcome.seed, "events": outcome.trace.events,
                    "hash": format!("{:016x}", outcome.trace.hash), "text": outcome.text})

@@ -3,6 +3,7 @@
 
 use std::{
     io,
+    ops::Range,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
@@ -11,14 +12,22 @@ use std::{
     time::Duration,
 };
 
-use millrace_env::{Clock as _, DirEntry, Disk, File, OpenMode, SimDisk, is_power_loss};
+use millrace_env::{DirEntry, Disk, File, OpenMode, SimDisk, is_power_loss, tasks};
 use millrace_kill::schedule::Chance;
 
 use crate::{
     clock::LoopClock,
-    power::Power,
+    mishap::Mishap,
+    power::{Power, Stage},
     trace::{Content, Trace},
 };
+
+const EIO: i32 = 5;
+const EMFILE: i32 = 24;
+const ENOSPC: i32 = 28;
+
+/// A sync that takes longer is slow.
+const SLOW: Duration = Duration::from_millis(1);
 
 /// A disk for one life of the server.
 #[derive(Debug, Clone)]
@@ -37,11 +46,13 @@ struct Shared {
 #[derive(Debug)]
 pub struct Temper {
     chance: Mutex<Chance>,
-    /// The longest sync, in microseconds; 0 while the disk is quick.
-    slow_micros: AtomicU64,
+    /// The shortest and the longest sync, in microseconds; 0 while the disk is quick.
+    slow_micros: [AtomicU64; 2],
     /// Syncs of logs say that they are done and do nothing: a server on such a disk acknowledges
     /// before it syncs.
     lies: AtomicBool,
+    /// The same of syncs of directories.
+    forgets_names: AtomicBool,
 }
 
 impl Temper {
@@ -49,15 +60,18 @@ impl Temper {
     pub fn new(chance: Chance) -> Self {
         Self {
             chance: Mutex::new(chance),
-            slow_micros: AtomicU64::new(0),
+            slow_micros: Default::default(),
             lies: AtomicBool::new(false),
+            forgets_names: AtomicBool::new(false),
         }
     }
 
-    /// From here on a sync takes up to this long.
-    pub fn set_slow(&self, longest: Duration) {
-        let micros = u64::try_from(longest.as_micros()).unwrap_or(u64::MAX);
-        self.slow_micros.store(micros, Ordering::SeqCst);
+    /// From here on a sync takes so long.
+    pub fn set_slow(&self, times: Range<Duration>) {
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let [shortest, longest] = &self.slow_micros;
+        shortest.store(micros(times.start), Ordering::SeqCst);
+        longest.store(micros(times.end), Ordering::SeqCst);
     }
 
     /// From here on syncs lie, or do not.
@@ -65,11 +79,17 @@ impl Temper {
         self.lies.store(lies, Ordering::SeqCst);
     }
 
+    /// From here on syncs of directories lie, or do not.
+    pub fn set_forgets_names(&self, forgets: bool) {
+        self.forgets_names.store(forgets, Ordering::SeqCst);
+    }
+
     /// How long a call takes.
     pub(crate) fn takes(&self) -> Duration {
-        let longest = self.slow_micros.load(Ordering::SeqCst);
+        let micros = |time: &AtomicU64| time.load(Ordering::SeqCst);
+        let [shortest, longest] = self.slow_micros.each_ref().map(micros);
         let mut chance = self.chance.lock().unwrap_or_else(PoisonError::into_inner);
-        Duration::from_micros(chance.between(0, longest + 1))
+        Duration::from_micros(chance.between(shortest, longest.max(shortest) + 1))
     }
 }
 
@@ -105,13 +125,40 @@ impl Medium {
                 self.0.power.disk_died();
                 return done;
             }
-            Err(_) => " fails",
+            Err(error) => {
+                self.count(error);
+                " fails"
+            }
         };
         let path = path.display();
         self.0
             .trace
             .note(format_args!("disk {what} {path}{result}"));
         done
+    }
+}
+
+impl Medium {
+    /// A call failed, as calls of a disk do.
+    fn count(&self, error: &io::Error) {
+        let mishap = match error.raw_os_error() {
+            Some(EIO) => Mishap::Eio,
+            Some(ENOSPC) => Mishap::Enospc,
+            Some(EMFILE) => Mishap::Emfile,
+            _ => return,
+        };
+        self.0.trace.count(mishap);
+        if self.0.power.is_in(Stage::Starting) {
+            self.0.trace.count(Mishap::FailedWhileStarting);
+        }
+    }
+
+    /// Counts a sync that failed.
+    fn synced(&self, mishap: Mishap, synced: io::Result<()>) -> io::Result<()> {
+        if synced.as_ref().is_err_and(|error| !is_power_loss(error)) {
+            self.0.trace.count(mishap);
+        }
+        synced
     }
 }
 
@@ -124,6 +171,7 @@ impl Disk for Medium {
             file,
             path: path.to_owned(),
             medium: self.clone(),
+            written_on_loop: AtomicBool::new(false),
         }))
     }
 
@@ -149,7 +197,11 @@ impl Disk for Medium {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.call("sync_dir", path, |disk| disk.sync_dir(path))
+        if self.0.temper.forgets_names.load(Ordering::SeqCst) {
+            return self.call("pretended sync_dir", path, |_| Ok(()));
+        }
+        let synced = self.call("sync_dir", path, |disk| disk.sync_dir(path));
+        self.synced(Mishap::DirSyncFailed, synced)
     }
 
     fn available(&self) -> io::Result<u64> {
@@ -166,6 +218,8 @@ struct MediumFile {
     file: Arc<dyn File>,
     path: PathBuf,
     medium: Medium,
+    /// Something was written on the event loop, and not synced since.
+    written_on_loop: AtomicBool,
 }
 
 impl MediumFile {
@@ -182,18 +236,45 @@ impl File for MediumFile {
 
     fn write_at(&self, buf: &[u8], pos: u64) -> io::Result<usize> {
         let what = format!("write {} at {pos}", Content(buf));
-        self.call(&what, |file| file.write_at(buf, pos))
+        let written = self.call(&what, |file| file.write_at(buf, pos));
+        if !tasks::is_beside() {
+            self.written_on_loop.store(true, Ordering::SeqCst);
+        }
+        let Shared { power, trace, .. } = &*self.medium.0;
+        let is_short = written.as_ref().is_ok_and(|written| *written < buf.len());
+        if is_short && power.is_in(Stage::Starting) {
+            trace.count(Mishap::ShortWhileStarting);
+        }
+        written
     }
 
     fn sync(&self) -> io::Result<()> {
-        let Shared { temper, clock, .. } = &*self.medium.0;
+        let Shared {
+            temper,
+            clock,
+            trace,
+            ..
+        } = &*self.medium.0;
         if temper.lies.load(Ordering::SeqCst) && self.path.starts_with("wal") {
             return self.call("pretended sync", |_| Ok(()));
         }
-        let before = clock.mono();
-        clock.stall(temper.takes());
-        let took = clock.mono().saturating_sub(before).as_micros();
-        self.call(&format!("sync in {took} us"), |file| file.sync())
+        let was_written_on_loop = self.written_on_loop.swap(false, Ordering::SeqCst);
+        let took = if tasks::is_beside() {
+            if was_written_on_loop {
+                trace.count(Mishap::SyncMoved);
+            }
+            // Whoever waits for it waits beside the loop, for as long as that work takes as a whole.
+            Duration::ZERO
+        } else {
+            temper.takes()
+        };
+        if took >= SLOW {
+            trace.count(Mishap::SlowSync);
+        }
+        clock.stall(took);
+        let what = format!("sync in {} us", took.as_micros());
+        let synced = self.call(&what, |file| file.sync());
+        self.medium.synced(Mishap::SyncFailed, synced)
     }
 
     fn len(&self) -> io::Result<u64> {

@@ -1,6 +1,6 @@
 //! What a seed decides about a run before it begins.
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use millrace_engine::{Durability, Options};
 use millrace_kill::schedule::Chance;
@@ -30,10 +30,23 @@ pub(crate) struct LifePlan {
     pub(crate) death_amid_stop: Option<u64>,
     /// Whether what was not synced is at risk then; otherwise only the process ends.
     pub(crate) loses_power: bool,
-    /// Whether a call of its disk fails while it recovers.
-    pub(crate) fails_early: bool,
+    /// How it finds its disk.
+    pub(crate) start: Start,
+    /// Whether bits flip at rest before it.
+    pub(crate) flips: bool,
     /// How long there is no server after it.
     pub(crate) pause: Duration,
+}
+
+/// How a life of the server finds its disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// Nothing fails that was to fail in the last life, and was not asked for then.
+    Healed,
+    /// What was to fail may fail now.
+    AsLeft,
+    /// More fails while it recovers.
+    Spoiled,
 }
 
 /// What can go wrong while the server lives.
@@ -44,6 +57,8 @@ pub(crate) enum FaultKind {
     FullDisk,
     SlowDisk,
     ShortWrites,
+    /// A bit of a stored file reads wrong for a while.
+    BitFlip,
     /// A client is parted from the server.
     Partition,
     /// Connections cannot be accepted.
@@ -52,15 +67,32 @@ pub(crate) enum FaultKind {
 }
 
 impl FaultKind {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::DiskError,
         Self::FullDisk,
         Self::SlowDisk,
         Self::ShortWrites,
+        Self::BitFlip,
         Self::Partition,
         Self::NoDescriptors,
         Self::ClockJump,
     ];
+
+    /// How many of 100 runs have it.
+    fn share(self) -> u64 {
+        match self {
+            // It has many forms.
+            Self::DiskError => 75,
+            _ => 50,
+        }
+    }
+
+    pub(crate) fn is_of_disk(self) -> bool {
+        !matches!(
+            self,
+            Self::Partition | Self::NoDescriptors | Self::ClockJump
+        )
+    }
 }
 
 /// Which faults a run has. Not all kinds: some hide others.
@@ -69,6 +101,8 @@ pub(crate) struct Faults {
     pub(crate) kinds: Vec<FaultKind>,
     /// How many of 100 connections are bad.
     pub(crate) rough_net: u64,
+    /// How long every sync takes, on a disk that is never quick.
+    pub(crate) slow_disk: Option<Range<Duration>>,
 }
 
 impl Plan {
@@ -77,10 +111,15 @@ impl Plan {
         let mut chance = Chance::new(seed, 1000);
         let options = options(&mut chance);
         let kinds = FaultKind::ALL.into_iter();
-        let kinds: Vec<FaultKind> = kinds.filter(|_| chance.percent(50)).collect();
+        let kinds = kinds.filter(|kind| chance.percent(kind.share()));
+        let kinds: Vec<FaultKind> = kinds.collect();
         let rough_net = [0, 15, 60][chance.index(3)];
+        let slow_disk = chance.percent(25).then(|| {
+            let longest = chance.millis(8, 50);
+            longest / 4..longest
+        });
         let usual_shards = if chance.percent(50) { 1 } else { 2 };
-        let lives = (0..chance.between(3, 8))
+        let lives = (0..chance.between(4, 9))
             .map(|_| {
                 let shards = if chance.percent(15) {
                     3 - usual_shards
@@ -88,7 +127,10 @@ impl Plan {
                     usual_shards
                 };
                 let mut life = LifePlan::draw(&mut chance, shards, options.durability);
-                life.fails_early &= kinds.contains(&FaultKind::DiskError);
+                life.flips &= kinds.contains(&FaultKind::BitFlip);
+                if !kinds.contains(&FaultKind::DiskError) {
+                    life.start = Start::Healed;
+                }
                 life
             })
             .collect();
@@ -108,7 +150,11 @@ impl Plan {
             options,
             config,
             lives,
-            faults: Faults { kinds, rough_net },
+            faults: Faults {
+                kinds,
+                rough_net,
+                slow_disk,
+            },
         }
     }
 }
@@ -138,10 +184,10 @@ impl LifePlan {
         let death = match chance.between(0, 100) {
             // Recovery is among the first I/Os.
             0..15 => Death::AtIo(chance.between(1, 60)),
-            15..35 => Death::AtIo(chance.between(1, 1500)),
-            35..50 => Death::AtSend(chance.between(1, 800)),
-            50..65 => Death::AtRound(chance.between(1, 6000)),
-            65..85 => Death::AtTime(chance.millis(1, 4000)),
+            15..50 => Death::AtIo(chance.between(1, 500)),
+            50..63 => Death::AtSend(chance.between(1, 150)),
+            63..76 => Death::AtRound(chance.between(1, 2500)),
+            76..87 => Death::AtTime(chance.millis(1, 4000)),
             _ => Death::Never,
         };
         let amid_stop = chance.percent(40).then(|| chance.between(1, 40));
@@ -151,9 +197,23 @@ impl LifePlan {
             stop_at: chance.millis(500, 5000),
             death_amid_stop: amid_stop,
             // Unsafe mode promises nothing there.
-            loses_power: durability == Durability::Local && chance.percent(60),
-            fails_early: chance.percent(20),
+            loses_power: durability == Durability::Local && chance.percent(75),
+            start: match chance.between(0, 100) {
+                0..35 => Start::Spoiled,
+                35..70 => Start::AsLeft,
+                _ => Start::Healed,
+            },
+            flips: chance.percent(35),
             pause: chance.millis(0, 300),
+        }
+    }
+
+    /// The same on a disk in order, after a start that was refused.
+    pub(crate) fn again(self) -> Self {
+        Self {
+            start: Start::Healed,
+            flips: false,
+            ..self
         }
     }
 
@@ -165,7 +225,8 @@ impl LifePlan {
             stop_at: Duration::MAX,
             death_amid_stop: None,
             loses_power: true,
-            fails_early: false,
+            start: Start::Healed,
+            flips: false,
             pause: Duration::ZERO,
         }
     }

@@ -7,14 +7,14 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use millrace_env::SimDisk;
 
-use crate::trace::Trace;
+use crate::{mishap::Mishap, trace::Trace};
 
 /// When a life ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,17 @@ pub enum Death {
     Never,
 }
 
+/// How far a life has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Stage {
+    /// It opens its data directory.
+    Starting,
+    Serving,
+    /// It was asked to end.
+    Ending,
+}
+
 /// Whether the server lives; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Power(Arc<Life>);
@@ -40,6 +51,8 @@ struct Life {
     disk: Arc<SimDisk>,
     trace: Trace,
     is_off: AtomicBool,
+    /// A [`Stage`].
+    stage: AtomicU8,
     sends_left: AtomicU64,
     rounds_left: AtomicU64,
 }
@@ -58,6 +71,7 @@ impl Power {
             disk,
             trace,
             is_off: AtomicBool::new(false),
+            stage: AtomicU8::new(Stage::Starting as u8),
             sends_left: AtomicU64::new(sends_left),
             rounds_left: AtomicU64::new(rounds_left),
         }))
@@ -68,23 +82,48 @@ impl Power {
         self.0.is_off.load(Ordering::SeqCst)
     }
 
-    /// Ends it.
-    pub fn cut(&self, why: &str) {
+    /// It has come so far.
+    pub(crate) fn reached(&self, stage: Stage) {
+        self.0.stage.store(stage as u8, Ordering::SeqCst);
+    }
+
+    /// Whether it has come so far and no further.
+    pub(crate) fn is_in(&self, stage: Stage) -> bool {
+        self.0.stage.load(Ordering::SeqCst) == stage as u8
+    }
+
+    /// Ends it, whatever it is at.
+    pub fn cut(&self, how: Mishap) {
+        if self.is_off() {
+            return;
+        }
+        let trace = &self.0.trace;
+        trace.note(format_args!("the server dies: {}", how.name()));
+        trace.count(how);
+        if self.is_in(Stage::Starting) {
+            trace.count(Mishap::KilledWhileStarting);
+        } else if self.is_in(Stage::Ending) {
+            trace.count(Mishap::KilledWhileEnding);
+        }
+        self.end();
+    }
+
+    /// Nothing of it is left to die.
+    pub(crate) fn end(&self) {
         if !self.0.is_off.swap(true, Ordering::SeqCst) {
-            self.0.trace.note(format_args!("the server dies {why}"));
             self.0.disk.crash_after(0);
         }
     }
 
     /// The disk says that its power is off.
     pub(crate) fn disk_died(&self) {
-        self.cut("in an I/O");
+        self.cut(Mishap::KilledInIo);
     }
 
     /// Whether the bytes that are handed over get out.
     pub(crate) fn sends(&self) -> bool {
         if counted_down(&self.0.sends_left) {
-            self.cut("before it sends");
+            self.cut(Mishap::KilledBeforeSend);
         }
         !self.is_off()
     }
@@ -92,7 +131,7 @@ impl Power {
     /// A round of the event loop is done.
     pub(crate) fn went_round(&self) {
         if counted_down(&self.0.rounds_left) {
-            self.cut("between two rounds");
+            self.cut(Mishap::KilledBetweenRounds);
         }
     }
 }

@@ -3,19 +3,20 @@
 use std::{
     cell::RefCell,
     collections::BTreeMap,
+    path::Path,
     rc::Rc,
     sync::{Arc, Once},
     time::Duration,
 };
 
 use millrace_engine::OpenError;
-use millrace_env::{Clock as _, Env, Rng, SimDisk, sleep, tasks, timeout};
+use millrace_env::{Clock as _, Disk as _, Env, OpenMode, Rng, SimDisk, sleep, tasks, timeout};
 use millrace_kill::schedule::Chance;
 use millrace_server::Stopped;
-use millrace_store::{StoreError, check};
+use millrace_store::{StoreError, catalog::CATALOG_FILE, check};
 use tokio::{
     sync::Notify,
-    task::{JoinSet, LocalSet, spawn_local},
+    task::{JoinSet, LocalSet},
 };
 
 use crate::{
@@ -23,6 +24,7 @@ use crate::{
     clock::LoopClock,
     http::Request,
     medium::Temper,
+    mishap::{self, Mishap, Mishaps},
     net::Net,
     plan::{LifePlan, Plan},
     saboteur,
@@ -42,6 +44,8 @@ const VIOLATIONS_MAX: usize = 10;
 pub enum Mutant {
     /// It acknowledges appends before they are synced.
     AcknowledgesBeforeSync,
+    /// It does not sync directories, so that power loss may take back any new or changed name.
+    ForgetsNames,
 }
 
 /// How a run ended.
@@ -61,6 +65,8 @@ pub struct Outcome {
     pub simulated: Duration,
     /// What the judge counted.
     pub counts: Counts,
+    /// What went wrong, and how often.
+    pub mishaps: Mishaps,
     /// How often each other kind of thing happened.
     pub tally: BTreeMap<&'static str, u64>,
 }
@@ -116,7 +122,14 @@ impl Run {
         let disk = SimDisk::new(seed);
         let temper = Arc::new(Temper::new(Chance::new(seed, 1002)));
         temper.set_lies(mutant == Some(Mutant::AcknowledgesBeforeSync));
-        let world = Rc::new(World::new(net, Arc::clone(&clock), Arc::clone(&disk)));
+        temper.set_forgets_names(mutant == Some(Mutant::ForgetsNames));
+        let world = Rc::new(World::new(
+            net,
+            Arc::clone(&clock),
+            trace.clone(),
+            Arc::clone(&disk),
+            plan.options.durability,
+        ));
         let server = Server {
             world: Rc::clone(&world),
             clock,
@@ -147,6 +160,8 @@ impl Run {
         let mut monitor = world.monitor();
         let mut tally = world.tally.borrow().clone();
         tally.extend(monitor.watched());
+        let mut mishaps = server.trace.mishaps();
+        mishaps.extend(mishap::of_disk(server.disk.harm()));
         let violations = monitor.violations().iter().take(VIOLATIONS_MAX);
         Outcome {
             seed,
@@ -156,6 +171,7 @@ impl Run {
             lives: server.lives,
             simulated: server.clock.mono(),
             counts: monitor.counts,
+            mishaps,
             tally,
         }
     }
@@ -164,22 +180,15 @@ impl Run {
     async fn work(&mut self) {
         let _simulated = self.simulate_blocking();
         let clients = clients::start(&self.world, self.seed);
-        let sabotage = saboteur::work(
-            Rc::clone(&self.world),
-            self.plan.faults.clone(),
-            Arc::clone(&self.server.temper),
-            Chance::new(self.seed, 1004),
-        );
-        let saboteur = spawn_local(sabotage);
+        let faults = self.plan.faults.clone();
+        let saboteurs = saboteur::start(&self.world, faults, &self.server.temper, self.seed);
         for life in std::mem::take(&mut self.plan.lives) {
-            let ended = self.server.live(life, &Rc::default()).await;
-            self.judge(ended);
+            self.live_badly(life).await;
             if self.has_failed() {
                 return;
             }
-            sleep(life.pause).await;
         }
-        saboteur.abort();
+        drop(saboteurs);
         saboteur::calm(&self.world, &self.server.temper);
         let mut auditor = Caller::new(&self.world, CLIENTS + 1, Chance::new(self.seed, 1005));
         self.calmly(async |world| {
@@ -187,7 +196,9 @@ impl Run {
             audit(&mut auditor).await;
         })
         .await;
-        self.check();
+        if let Err(what) = self.check(Arc::clone(&self.server.disk)) {
+            self.world.monitor().violation(what);
+        }
         self.calmly(async |_| audit(&mut auditor).await).await;
     }
 
@@ -202,6 +213,28 @@ impl Run {
                 after: takes(),
             }
         })
+    }
+
+    /// A life in which anything fails. A start that is refused leaves everything as it is: it is tried
+    /// again on a disk in order.
+    async fn live_badly(&mut self, life: LifePlan) {
+        for life in [life, life.again()] {
+            let ended = self.server.live(life, &Rc::default()).await;
+            let is_refused = matches!(ended, Ended::NotOpened(_));
+            let is_distrusted = matches!(&ended, Ended::NotOpened(error) if is_distrust(error));
+            self.judge(ended);
+            self.look_at_disk(is_distrusted);
+            if self.has_failed() {
+                return;
+            }
+            if is_refused || self.server.chance.percent(70) {
+                self.world.mend();
+            }
+            sleep(life.pause).await;
+            if !is_refused {
+                return;
+            }
+        }
     }
 
     /// A life in which nothing fails, for as long as `work` takes.
@@ -229,35 +262,59 @@ impl Run {
 
     /// Whether a life may end like this.
     fn judge(&self, ended: Ended) {
+        let fails = self.world.disk_fails();
         let error = match ended {
             Ended::NotOpened(error) => error,
             Ended::Died => return self.world.count("lives cut off"),
+            Ended::Poisoned if !fails => {
+                let what = "a server on a good disk stopped writing".to_owned();
+                return self.world.monitor().violation(what);
+            }
             Ended::Poisoned => return self.world.count("lives that stopped writing"),
             Ended::Stopped(_) => return self.world.count("lives that ended in order"),
         };
-        self.world.count("starts that failed");
-        let failed = matches!(
-            error,
-            OpenError::Store(StoreError::Io(_) | StoreError::Full | StoreError::Poisoned { .. })
-        );
-        if !(failed && self.world.disk_fails()) {
+        let (mishap, is_excused) = if is_distrust(&error) {
+            let is_named = self.world.names_rot(&error.to_string());
+            (Mishap::StartRefused, is_named)
+        } else {
+            (Mishap::StartFailed, fails)
+        };
+        self.world.trace.count(mishap);
+        if !is_excused {
             let what = format!("the data directory was not opened: {error}");
             self.world.monitor().violation(what);
         }
     }
 
-    /// `millrace check` finds nothing.
-    fn check(&self) {
+    /// `millrace check` finds nothing, unless bits have flipped: then it finds whatever a start refuses.
+    fn look_at_disk(&self, is_distrusted: bool) {
+        let copy = self.server.disk.copy(self.seed);
+        if copy.open(Path::new(CATALOG_FILE), OpenMode::Read).is_err() {
+            // There was no start yet that had made a data directory.
+            return;
+        }
+        let found = self.check(copy);
+        let is_fine = match (&found, self.world.is_rotten()) {
+            (Ok(()), _) => !is_distrusted,
+            (Err(_), rotten) => rotten,
+        };
+        if !is_fine {
+            let what = format!("bytes were refused: {is_distrusted}, and {found:?}");
+            self.world.monitor().violation(what);
+        }
+    }
+
+    /// What `millrace check` finds.
+    fn check(&self, disk: Arc<SimDisk>) -> Result<(), String> {
         let env = Env {
-            disk: Arc::clone(&self.server.disk) as _,
+            disk,
             clock: Arc::clone(&self.server.clock) as _,
             rng: Arc::new(Rng::from_seed(self.seed)),
         };
-        let mut monitor = self.world.monitor();
         match check::run(&env, check::Lock::Take) {
-            Ok(report) if report.is_whole() => {}
-            Ok(report) => monitor.violation(format!("check finds {:?}", report.findings)),
-            Err(error) => monitor.violation(format!("check fails: {error}")),
+            Ok(report) if report.is_whole() => Ok(()),
+            Ok(report) => Err(format!("check finds {:?}", report.findings)),
+            Err(error) => Err(format!("check fails: {error}")),
         }
     }
 
@@ -265,6 +322,14 @@ impl Run {
         let panicked = PANICS.with_borrow(|panics| !panics.is_empty());
         panicked || !self.world.monitor().violations().is_empty()
     }
+}
+
+/// Whether a start was refused because stored bytes are not what was written, rather than by a failure.
+fn is_distrust(error: &OpenError) -> bool {
+    !matches!(
+        error,
+        OpenError::Store(StoreError::Io(_) | StoreError::Full | StoreError::Poisoned { .. })
+    )
 }
 
 /// Lets all clients finish what they are at.

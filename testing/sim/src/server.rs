@@ -21,10 +21,11 @@ use tokio::{sync::Notify, task::LocalSet, time::Instant};
 use crate::{
     clock::LoopClock,
     medium::{Medium, Temper},
+    mishap::Mishap,
     net::SimListener,
-    plan::LifePlan,
-    power::{Death, Power},
-    saboteur,
+    plan::{LifePlan, Start},
+    power::{Death, Power, Stage},
+    rot, saboteur,
     trace::Trace,
     world::World,
 };
@@ -68,9 +69,12 @@ impl Server {
         self.lives += 1;
         self.trace
             .note(format_args!("life {}: {plan:?}", self.lives));
-        self.world.server_begins(&self.disk);
-        if plan.fails_early {
-            saboteur::plan_error(&self.world, &mut self.chance);
+        self.world.server_begins(&self.disk, plan.start);
+        if plan.start == Start::Spoiled {
+            saboteur::spoil_start(&self.world, &mut self.chance);
+        }
+        if plan.flips {
+            rot::flip(&self.world, &mut self.chance);
         }
         let power = Power::on(Arc::clone(&self.disk), self.trace.clone(), plan.death);
         let listeners = self.world.net.listen(plan.shards, &power);
@@ -86,6 +90,7 @@ impl Server {
             },
             config: self.config.clone(),
             env: self.env(&power),
+            power: power.clone(),
         };
         let tell = Rc::clone(&ended);
         local.spawn_local(async move { tell.set(Some(life.run(listeners).await)) });
@@ -93,24 +98,35 @@ impl Server {
         match plan.death {
             Death::AtTime(time) => {
                 if timeout(time, rounds).await.is_none() {
-                    power.cut("at its time");
+                    power.cut(Mishap::KilledAtTime);
                 }
             }
             _ => rounds.await,
         }
         let has_died = power.is_off();
-        power.cut("at last");
+        power.end();
         self.world.net.unplug();
-        self.disk = if plan.loses_power {
-            self.disk.crash()
-        } else {
-            self.disk.kill()
-        };
+        self.disk = self.next_disk(plan);
         let ended = ended.take().filter(|_| !has_died);
         let ended = ended.unwrap_or(Ended::Died);
         self.trace
             .note(format_args!("life {} ended: {ended:?}", self.lives));
         ended
+    }
+
+    /// The disk as the next life may find it: what was to fail still is to.
+    fn next_disk(&self, plan: LifePlan) -> Arc<SimDisk> {
+        let planned = self.disk.planned();
+        let disk = if plan.loses_power {
+            self.trace.count(Mishap::PowerLost);
+            self.disk.crash()
+        } else {
+            self.disk.kill()
+        };
+        for fault in planned {
+            disk.fail(fault);
+        }
+        disk
     }
 
     fn env(&self, power: &Power) -> Env {
@@ -161,6 +177,7 @@ struct Life {
     options: Options,
     config: Config,
     env: Env,
+    power: Power,
 }
 
 impl Life {
@@ -169,12 +186,14 @@ impl Life {
         if let Err(error) = server.opened().await {
             return Ended::NotOpened(error);
         }
+        self.power.reached(Stage::Serving);
         tokio::select! {
             biased;
             _ = server.poisoned() => return Ended::Poisoned,
             () = self.stop.notified() => {}
             () = sleep(self.plan.stop_at) => {}
         }
+        self.power.reached(Stage::Ending);
         if let Some(io) = self.plan.death_amid_stop {
             self.disk.crash_after(io);
         }

@@ -1,5 +1,5 @@
 //! What happened on the network and the disk, in order: a hash of all of it, and the text where
-//! somebody wants to read it.
+//! somebody wants to read it. Also counts what went wrong.
 //!
 //! Two runs of one seed must give the same trace, byte for byte. Where they do not, something was
 //! decided by other things than the seed, and the texts show where.
@@ -12,7 +12,10 @@ use std::{
 use millrace_env::Clock as _;
 use millrace_monitor::message::{HASH_START, fold};
 
-use crate::clock::LoopClock;
+use crate::{
+    clock::LoopClock,
+    mishap::{Mishap, Mishaps},
+};
 
 /// A run's trace; cheap to clone.
 #[derive(Clone, Debug)]
@@ -26,6 +29,7 @@ struct Told {
     hash: u64,
     events: u64,
     text: Option<String>,
+    mishaps: Mishaps,
 }
 
 /// A trace in two numbers.
@@ -44,6 +48,7 @@ impl Trace {
             hash: HASH_START,
             events: 0,
             text: text.then(String::new),
+            mishaps: Mishaps::new(),
         };
         Self {
             clock,
@@ -61,6 +66,18 @@ impl Trace {
         if let Some(text) = &mut told.text {
             text.push_str(&line);
         }
+    }
+
+    /// One more thing went wrong.
+    pub fn count(&self, mishap: Mishap) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        *told.mishaps.entry(mishap).or_default() += 1;
+    }
+
+    /// What went wrong so far.
+    pub fn mishaps(&self) -> Mishaps {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.mishaps.clone()
     }
 
     /// The trace so far.

@@ -8,12 +8,16 @@ use std::{
     time::Duration,
 };
 
+use millrace_engine::Durability;
 use millrace_env::{Clock as _, SimDisk};
 use tokio::sync::RwLock;
 
 use crate::{
     clock::LoopClock,
+    mishap::Mishap,
     net::{Net, UNDER_WAY_MAX},
+    plan::Start,
+    trace::Trace,
     witness::{Id, Kind, Monitor},
 };
 
@@ -34,6 +38,8 @@ pub(crate) struct Live {
 pub(crate) struct World {
     pub(crate) net: Net,
     pub(crate) clock: Arc<LoopClock>,
+    pub(crate) trace: Trace,
+    pub(crate) durability: Durability,
     /// The disk of the server of now.
     disk: RefCell<Arc<SimDisk>>,
     monitor: RefCell<Monitor>,
@@ -46,6 +52,8 @@ pub(crate) struct World {
     /// Whether the disk may have refused something to the server of now.
     disk_fails: Cell<bool>,
     disk_is_full: Cell<bool>,
+    /// The files of which bits flipped, until the disk is mended.
+    rotten: RefCell<Vec<String>>,
     /// Answers of a life with a failing disk may come until then.
     excused_until: Cell<Duration>,
     /// How often each kind of thing happened.
@@ -53,10 +61,18 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(net: Net, clock: Arc<LoopClock>, disk: Arc<SimDisk>) -> Self {
+    pub(crate) fn new(
+        net: Net,
+        clock: Arc<LoopClock>,
+        trace: Trace,
+        disk: Arc<SimDisk>,
+        durability: Durability,
+    ) -> Self {
         Self {
             net,
             clock,
+            trace,
+            durability,
             disk: RefCell::new(disk),
             monitor: RefCell::default(),
             board: RefCell::default(),
@@ -65,6 +81,7 @@ impl World {
             jumped_at: Cell::default(),
             disk_fails: Cell::new(false),
             disk_is_full: Cell::new(false),
+            rotten: RefCell::default(),
             excused_until: Cell::default(),
             tally: RefCell::default(),
         }
@@ -105,11 +122,13 @@ impl World {
     }
 
     /// A server begins on this disk.
-    pub(crate) fn server_begins(&self, disk: &Arc<SimDisk>) {
-        // What was to fail in the last life and was never asked for does not fail in this one.
-        disk.heal();
+    pub(crate) fn server_begins(&self, disk: &Arc<SimDisk>, start: Start) {
+        if start == Start::Healed {
+            disk.heal();
+        }
         *self.disk.borrow_mut() = Arc::clone(disk);
-        if self.disk_fails.replace(self.disk_is_full.get()) {
+        let fails = self.disk_is_full.get() || disk.is_failing() || self.is_rotten();
+        if self.disk_fails.replace(fails) {
             self.excused_until.set(self.clock.mono() + UNDER_WAY_MAX);
         }
         self.started_at.set(self.clock.mono());
@@ -138,8 +157,41 @@ impl World {
         Arc::clone(&self.disk.borrow())
     }
 
+    /// A bit of this file flipped.
+    pub(crate) fn note_rot(&self, path: &str) {
+        self.rotten.borrow_mut().push(path.to_owned());
+    }
+
+    /// Whether some bit at rest may read wrong.
+    pub(crate) fn is_rotten(&self) -> bool {
+        !self.rotten.borrow().is_empty()
+    }
+
+    /// Whether an error names a file of which a bit flipped.
+    pub(crate) fn names_rot(&self, error: &str) -> bool {
+        let rotten = self.rotten.borrow();
+        let stem = |path: &str| {
+            let name = path.rsplit('/').next().unwrap_or(path);
+            name.split('.').next().unwrap_or(name).to_owned()
+        };
+        rotten.iter().any(|path| error.contains(&stem(path)))
+    }
+
+    /// Every bit at rest reads as it was written.
+    pub(crate) fn mend(&self) {
+        if !self.rotten.take().is_empty() {
+            self.disk.borrow().mend();
+            self.trace.note(format_args!("disk is mended"));
+        }
+    }
+
     /// The wall clock is set.
     pub(crate) fn jump(&self, by_millis: i64) {
+        self.trace.count(if by_millis < 0 {
+            Mishap::ClockBack
+        } else {
+            Mishap::ClockForward
+        });
         self.clock.jump(by_millis);
         self.jumped_at.set(Some(self.clock.mono()));
     }

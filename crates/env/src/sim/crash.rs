@@ -20,11 +20,31 @@ use super::{
 /// What a medium writes as a whole, in bytes.
 const SECTOR: usize = 512;
 
+/// What a disk did to what was written, over all its boots. Each counts how often.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Harm {
+    /// A file lost unsynced bytes, in a power loss or a failed sync.
+    pub lost: u64,
+    /// A file had a write of which a part survived.
+    pub torn: u64,
+    /// A file had a sector that was written, did not reach the medium, and reads as zeros.
+    pub zeroed: u64,
+    /// A file kept of a later write what it lost of an earlier one.
+    pub reordered: u64,
+    /// Power loss took operations on names back.
+    pub names_lost: u64,
+    /// A write came out short.
+    pub short_writes: u64,
+    /// A read was given a bit that is wrong.
+    pub wrong_reads: u64,
+}
+
 /// Loses power.
-pub(super) fn lose_power(tree: &mut Tree, rng: &mut StdRng) {
+pub(super) fn lose_power(tree: &mut Tree, rng: &mut StdRng, harm: &mut Harm) {
     let survival = Survival::draw(rng);
     let kept = survival.of(rng, tree.unsettled());
-    tree.files_mut().for_each(|file| file.lose_power(rng));
+    harm.names_lost += u64::from(kept < tree.unsettled());
+    tree.files_mut().for_each(|file| file.lose_power(rng, harm));
     tree.lose_names(kept);
 }
 
@@ -62,13 +82,13 @@ impl Survival {
 
 impl FileNode {
     /// Resolves what is pending; readers see what is left.
-    fn lose_power(&mut self, rng: &mut StdRng) {
-        self.settle_randomly(rng);
+    fn lose_power(&mut self, rng: &mut StdRng, harm: &mut Harm) {
+        self.settle_randomly(rng, harm);
         self.now.clone_from(&self.durable);
     }
 
     /// Lets some of what is pending reach the medium and forgets the rest.
-    pub(super) fn settle_randomly(&mut self, rng: &mut StdRng) {
+    pub(super) fn settle_randomly(&mut self, rng: &mut StdRng, harm: &mut Harm) {
         let pending = std::mem::take(&mut self.pending);
         if pending.is_empty() {
             return;
@@ -76,6 +96,9 @@ impl FileNode {
         let survival = Survival::draw(rng);
         let lengths_kept = survival.of(rng, pending.len());
         let mut sectors = draw_sectors(&pending, survival, rng);
+        let lost = sectors.iter().filter(|(_, kept)| **kept == 0);
+        let lost: Vec<usize> = lost.map(|(sector, _)| sector * SECTOR).collect();
+        let mut writes = Vec::new();
         let mut len = self.durable.len();
         for (index, change) in pending.iter().enumerate() {
             match change {
@@ -90,11 +113,16 @@ impl FileNode {
                     if index < lengths_kept {
                         len = len.max(pos + bytes.len());
                     }
-                    write_sectors(&mut self.durable, *pos, bytes, &mut sectors);
+                    writes.push(write_sectors(&mut self.durable, *pos, bytes, &mut sectors));
                 }
             }
         }
         self.durable.resize(len, 0);
+        harm.count(&writes);
+        let sector = |at: &usize| self.durable.get(*at..len.min(*at + SECTOR));
+        let is_zero = |bytes: &[u8]| !bytes.is_empty() && bytes.iter().all(|byte| *byte == 0);
+        let is_zeroed = lost.iter().filter_map(sector).any(is_zero);
+        harm.zeroed += u64::from(is_zeroed);
     }
 }
 
@@ -118,13 +146,36 @@ fn draw_sectors(
     writes
 }
 
+/// How much of a write survived, in sectors.
+#[derive(Clone, Copy, Debug, Default)]
+struct Survived {
+    kept: usize,
+    lost: usize,
+}
+
+impl Harm {
+    /// What became of a file's writes, in their order.
+    fn count(&mut self, writes: &[Survived]) {
+        let first_lost = writes.iter().position(|write| write.lost > 0);
+        let is_torn = writes.iter().any(|write| write.kept > 0 && write.lost > 0);
+        let is_reordered = first_lost.is_some_and(|first| {
+            let later = &writes[first + 1..];
+            later.iter().any(|write| write.kept > 0)
+        });
+        self.lost += u64::from(first_lost.is_some());
+        self.torn += u64::from(is_torn);
+        self.reordered += u64::from(is_reordered);
+    }
+}
+
 /// Writes those parts whose sectors have survivors left, and counts these down.
 fn write_sectors(
     content: &mut Vec<u8>,
     pos: usize,
     bytes: &[u8],
     sectors: &mut BTreeMap<usize, usize>,
-) {
+) -> Survived {
+    let mut survived = Survived::default();
     let mut at = pos;
     for (sector, piece) in pieces(pos, bytes) {
         let left = sectors
@@ -132,11 +183,15 @@ fn write_sectors(
             .expect("drawn from the same writes");
         if *left > 0 {
             *left -= 1;
+            survived.kept += 1;
             let bytes = piece.to_vec();
             Pending::Write { pos: at, bytes }.apply(content);
+        } else {
+            survived.lost += 1;
         }
         at += piece.len();
     }
+    survived
 }
 
 /// A write, cut at sector boundaries.

@@ -181,6 +181,10 @@ impl Faults {
         self.planned.push(fault);
     }
 
+    pub(super) fn planned(&self) -> &[Fault] {
+        &self.planned
+    }
+
     pub(super) fn clear(&mut self) {
         *self = Self {
             io_count: self.io_count,

@@ -1,6 +1,6 @@
 //! A file's bytes: as readers see them, as they are on the medium, and the writes in between.
 
-use std::{fmt, io, path::PathBuf};
+use std::{collections::BTreeMap, fmt, io, path::PathBuf};
 
 use rand::RngExt as _;
 
@@ -26,6 +26,8 @@ pub(super) struct FileNode {
     pub(super) pending: Vec<Pending>,
     /// How many handles of this boot are open.
     pub(super) open: u64,
+    /// Bits that read wrong, by position, until they are written anew.
+    pub(super) rot: BTreeMap<usize, u8>,
 }
 
 /// A change that is not durable.
@@ -57,6 +59,13 @@ impl FileNode {
 
     fn change(&mut self, change: Pending) {
         change.apply(&mut self.now);
+        match &change {
+            Pending::Write { pos, bytes } => {
+                let end = pos + bytes.len();
+                self.rot.retain(|at, _| !(*pos..end).contains(at));
+            }
+            Pending::SetLen(len) => drop(self.rot.split_off(len)),
+        }
         self.pending.push(change);
     }
 
@@ -64,6 +73,18 @@ impl FileNode {
         for change in std::mem::take(&mut self.pending) {
             change.apply(&mut self.durable);
         }
+    }
+
+    /// Fills `buf` with what is at `pos`; says whether a bit of it reads wrong.
+    fn read(&self, buf: &mut [u8], pos: usize) -> bool {
+        let end = pos + buf.len();
+        buf.copy_from_slice(&self.now[pos..end]);
+        let mut is_wrong = false;
+        for (at, mask) in self.rot.range(pos..end) {
+            buf[at - pos] ^= mask;
+            is_wrong |= *mask != 0;
+        }
+        is_wrong
     }
 
     pub(super) fn flip_bit(&mut self, pos: u64, bit: u8) {
@@ -105,10 +126,11 @@ impl File for SimFile {
     fn read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize> {
         let mut state = locked(&self.shared);
         self.enter(&mut state, FaultOp::Read)?;
-        let content = &state.tree.file_mut(self.node).now;
-        let pos = position(pos)?.min(content.len());
-        let read = buf.len().min(content.len() - pos);
-        buf[..read].copy_from_slice(&content[pos..pos + read]);
+        let file = state.tree.file_mut(self.node);
+        let pos = position(pos)?.min(file.now.len());
+        let read = buf.len().min(file.now.len() - pos);
+        let is_wrong = file.read(&mut buf[..read], pos);
+        state.harm.wrong_reads += u64::from(is_wrong);
         Ok(read)
     }
 
@@ -134,11 +156,15 @@ impl File for SimFile {
     fn sync(&self) -> io::Result<()> {
         let mut state = locked(&self.shared);
         let entered = self.enter(&mut state, FaultOp::Sync);
-        let State { tree, rng, .. } = &mut *state;
+        let State {
+            tree, rng, harm, ..
+        } = &mut *state;
         match &entered {
             Ok(Power::On) => tree.file_mut(self.node).sync(),
             // The pages count as clean after a failed sync, whatever reached the medium.
-            Err(error) if !is_power_loss(error) => tree.file_mut(self.node).settle_randomly(rng),
+            Err(error) if !is_power_loss(error) => {
+                tree.file_mut(self.node).settle_randomly(rng, harm);
+            }
             Ok(Power::Failing) | Err(_) => {}
         }
         entered?.survived()
@@ -176,6 +202,7 @@ impl State {
             return Err(FaultError::NoSpace.into());
         }
         let cut = fits > 1 && self.rng.random_bool(self.faults.short_writes());
+        self.harm.short_writes += u64::from(cut);
         Ok(if cut {
             self.rng.random_range(1..fits)
         } else {

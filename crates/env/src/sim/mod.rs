@@ -7,7 +7,7 @@
 //! - [`SimDisk::crash`] is power loss: what was not synced is resolved by the seed, each 512-byte
 //!   sector and each file length on its own, names as a prefix of what was done (`crash.rs`).
 //! - Faults are planned by the test (`faults.rs`): errors, power loss at the n-th I/O, a full disk,
-//!   short writes, flipped bits.
+//!   short writes, flipped bits that stay, and bits that read wrong until they are written anew.
 //!
 //! The same seed and the same calls give the same results. Handles of an earlier boot are dead:
 //! everything on them fails with [`is_power_loss`], so that a task left over from before a crash
@@ -30,6 +30,7 @@ use std::{
 
 use rand::{SeedableRng, rngs::StdRng};
 
+pub use crash::Harm;
 pub use faults::{Fault, FaultError, FaultOp, is_power_loss};
 
 use self::{
@@ -57,6 +58,7 @@ struct State {
     rng: StdRng,
     tree: Tree,
     faults: Faults,
+    harm: Harm,
     capacity: Option<u64>,
     locks: Vec<NodeId>,
 }
@@ -113,6 +115,7 @@ impl SimDisk {
             rng: StdRng::seed_from_u64(seed),
             tree: Tree::new(),
             faults: Faults::default(),
+            harm: Harm::default(),
             capacity: None,
             locks: Vec::new(),
         };
@@ -128,8 +131,10 @@ impl SimDisk {
     #[must_use = "the old handle is dead"]
     pub fn crash(&self) -> Arc<Self> {
         let mut state = locked(&self.shared);
-        let State { tree, rng, .. } = &mut *state;
-        crash::lose_power(tree, rng);
+        let State {
+            tree, rng, harm, ..
+        } = &mut *state;
+        crash::lose_power(tree, rng, harm);
         self.next_boot(&mut state)
     }
 
@@ -162,6 +167,7 @@ impl SimDisk {
             rng: StdRng::seed_from_u64(seed),
             tree: from.tree.clone(),
             faults: from.faults.clone(),
+            harm: from.harm,
             capacity: from.capacity,
             locks: Vec::new(),
         };
@@ -195,6 +201,23 @@ impl SimDisk {
     /// Plans a fault.
     pub fn fail(&self, fault: Fault) {
         locked(&self.shared).faults.plan(fault);
+    }
+
+    /// The faults that are planned and were not asked for yet.
+    pub fn planned(&self) -> Vec<Fault> {
+        locked(&self.shared).faults.planned().to_vec()
+    }
+
+    /// Whether a fault is planned, or writes come out short.
+    pub fn is_failing(&self) -> bool {
+        let state = locked(&self.shared);
+        !state.faults.planned().is_empty() || state.faults.short_writes() > 0.0
+    }
+
+    /// What was done so far to bytes and names by power losses, failed syncs, short writes and bits
+    /// that read wrong.
+    pub fn harm(&self) -> Harm {
+        locked(&self.shared).harm
     }
 
     /// Lets one `op` fail once: the next one after `after` more of its kind.
@@ -234,6 +257,27 @@ impl SimDisk {
         let tree = &mut state.tree;
         let node = tree.find(path.as_ref()).expect("the file to damage exists");
         tree.file_mut(node).flip_bit(pos, bit);
+    }
+
+    /// From here on one bit of a file reads wrong, as from a failing medium, until something is written
+    /// over it or [`Self::mend`] is called; twice the same one reads right again.
+    ///
+    /// # Panics
+    /// When there is no such file or byte.
+    pub fn rot(&self, path: impl AsRef<Path>, pos: u64, bit: u8) {
+        let mut state = locked(&self.shared);
+        let tree = &mut state.tree;
+        let node = tree.find(path.as_ref()).expect("the file to damage exists");
+        let pos = usize::try_from(pos).expect("a position in memory");
+        let file = tree.file_mut(node);
+        assert!(pos < file.now.len(), "byte {pos} exists");
+        *file.rot.entry(pos).or_default() ^= 1 << bit;
+    }
+
+    /// Every bit reads right again.
+    pub fn mend(&self) {
+        let mut state = locked(&self.shared);
+        state.tree.files_mut().for_each(|file| file.rot.clear());
     }
 
     /// The content of a file as a reader sees it, past all faults.

@@ -728,6 +728,71 @@ fn a_flipped_bit_shows_at_once_and_after_a_crash() {
 }
 
 #[test]
+fn a_bit_reads_wrong_until_it_is_written_anew_or_mended_whatever_the_name_of_its_file() {
+    let disk = SimDisk::new(1);
+    let file = durable(&disk, "a", b"aaaa");
+    let read = |disk: &SimDisk, name| {
+        let file = disk.open(path(name), OpenMode::Read).expect("opens");
+        let mut bytes = vec![0; 4];
+        file.read_exact_at(&mut bytes, 0).expect("reads");
+        bytes
+    };
+    disk.rot("a", 1, 1);
+    disk.rot("a", 3, 1);
+    assert_eq!(read(&disk, "a"), b"acac");
+    assert_eq!(disk.harm().wrong_reads, 1);
+    file.write_all_at(b"x", 1).expect("writes");
+    file.sync().expect("syncs");
+    disk.rename(path("a"), path("b")).expect("renames");
+    disk.sync_dir(path("")).expect("syncs");
+    let disk = disk.crash();
+    assert_eq!(read(&disk, "b"), b"axac");
+    disk.mend();
+    assert_eq!(read(&disk, "b"), b"axaa");
+    disk.rot("b", 3, 1);
+    let file = disk.open(path("b"), OpenMode::ReadWrite).expect("opens");
+    file.set_len(3).expect("cuts");
+    file.set_len(4).expect("grows");
+    assert_eq!(read(&disk, "b"), b"axa\0", "what was cut off is forgotten");
+}
+
+#[test]
+fn the_disk_counts_what_it_did_to_what_was_written() {
+    let mut sums = [0; 5];
+    for seed in 0..SEEDS {
+        let disk = SimDisk::new(seed);
+        let file = durable(&disk, "a", &[1; 512]);
+        for n in 0..3 {
+            file.write_all_at(&[2; 1024], n * 512).expect("writes");
+        }
+        disk.rename(path("a"), path("b")).expect("renames");
+        let disk = disk.crash();
+        let harm = disk.harm();
+        let kept = disk.list(path("")).expect("lists")[0].clone();
+        assert_eq!(harm.names_lost, u64::from(kept.name == "a"), "seed {seed}");
+        let content = disk.content(&kept.name);
+        let whole = content == [2; 2048];
+        assert!(whole || harm.lost == 1, "seed {seed}: {harm:?}");
+        let grown_zeros = content.len() > 512 && content[512..].contains(&0);
+        assert_eq!(harm.zeroed, u64::from(grown_zeros), "seed {seed}");
+        assert!(harm.torn <= harm.lost && harm.reordered <= harm.lost);
+        let counts = [
+            harm.lost,
+            harm.torn,
+            harm.zeroed,
+            harm.reordered,
+            harm.names_lost,
+        ];
+        sums = std::array::from_fn(|kind| sums[kind] + counts[kind]);
+    }
+    assert!(sums.iter().all(|sum| *sum > 0), "{sums:?}");
+    let quiet = SimDisk::new(1);
+    let file = durable(&quiet, "a", &[1; 512]);
+    drop(file);
+    assert_eq!(quiet.crash().harm(), Harm::default());
+}
+
+#[test]
 fn a_lost_path_is_gone_for_good() {
     let disk = SimDisk::new(1);
     disk.create_dir(path("d")).expect("makes");

@@ -226,6 +226,30 @@ fn t26_a_damaged_mark_that_a_log_segment_was_continued_is_found() {
     assert_eq!(finding.file, path.display().to_string());
 }
 
+/// Found by the simulation of the whole server: a start that was interrupted before its commit, the first
+/// one or one with another number of shards, leaves logs that are not whole, and `check` called that lost
+/// data.
+#[test]
+fn a_log_that_an_interrupted_start_left_is_no_error() {
+    let unnamed = crate::LogId(7);
+    let make = |disk: &SimDisk| disk.create_dir(&unnamed.dir()).unwrap();
+    let (disk, _) = store(8);
+    make(&disk);
+    let first = SimDisk::new(8);
+    drop(crate::Catalog::open(&sim_env(&first, 8), 1 << 20).unwrap());
+    make(&first);
+    for disk in [disk, first] {
+        let report = run(&sim_env(&disk, 8), Lock::Take).unwrap();
+        let found: Vec<_> = report
+            .findings
+            .iter()
+            .map(|finding| (finding.severity, finding.file.clone()))
+            .collect();
+        let path = unnamed.dir().display().to_string();
+        assert_eq!(found, [(Severity::Note, path)]);
+    }
+}
+
 type Damage<'d> = &'d dyn Fn(&redb::WriteTransaction);
 
 #[test]

@@ -22,14 +22,11 @@ use super::{
     format::{Chain, FRAME_HEADER_LEN, FrameKind, SEGMENT_HEADER_BYTES, SegmentNumber},
     frame::{self, Place},
     scan::{Closed, LastSegment, Listing, Walk, read_frames, walk},
-    segment::{Cursor, Rest, Segment},
+    segment::{Cursor, Rest, Segment, Step},
     spare::{Spare, spare_path},
     writer::{Active, Note, Wal},
 };
 use crate::error::StoreError;
-
-/// How much is written again at once.
-const COPY_BYTES: u64 = 1 << 20;
 
 impl Wal {
     /// Makes an empty log whose first frame will be frame 1; durable when it returns. What an
@@ -309,14 +306,15 @@ struct End {
 /// seal is written after their sync, so that it proves them.
 fn end(last: &LastSegment) -> Result<End, StoreError> {
     let segment = &last.segment;
-    let mut at = last.unproven_from;
-    while at < last.at {
-        let len = (last.at - at).min(COPY_BYTES);
-        let mut bytes = vec![0; usize::try_from(len).expect("at most COPY_BYTES")];
-        segment.file.read_exact_at(&mut bytes, at)?;
-        segment.file.write_all_at(&bytes, at)?;
-        at += len;
+    // Verified again: what a disk gives back wrong this time must not go over what is right.
+    let mut cursor = Cursor::from(segment, last.unproven);
+    while cursor.at < last.at {
+        match cursor.step()? {
+            Step::Frame(frame) => segment.file.write_all_at(&frame.bytes, frame.at)?,
+            Step::End => return Err(segment.corrupt(cursor.at, "it changed while it was read")),
+        }
     }
+    let mut at = last.at;
     segment.file.sync()?;
     let place = Place {
         segment: segment.header.number,
@@ -334,4 +332,71 @@ fn end(last: &LastSegment) -> Result<End, StoreError> {
     segment.file.sync()?;
     at += seal.len() as u64;
     Ok(End { at, place, chain })
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use millrace_core::{Appended, Payload, StreamId, StreamPos, Timestamp};
+    use millrace_env::SimDisk;
+
+    use super::*;
+    use crate::testkit::sim_env;
+
+    const LOG: LogId = LogId(3);
+    const SMALL: WalOptions = WalOptions {
+        segment_bytes: 8192,
+        reserve: false,
+    };
+
+    fn append(fill: u8) -> Event {
+        Event::Appended(Appended {
+            stream: StreamId::from_raw(9),
+            from: StreamPos(0),
+            payload: Payload::single(Bytes::from(vec![fill; 200])),
+            producer: None,
+            introduces_producer: false,
+            forgets: None,
+            seq: None,
+            closes: false,
+            at: Timestamp(1),
+        })
+    }
+
+    /// The end of a log was read a second time to be written again, and was not verified that time.
+    #[test]
+    fn a_frame_that_reads_wrong_the_second_time_is_not_written_over_what_is_right() {
+        let disk = SimDisk::new(1);
+        let env = sim_env(&disk, 1);
+        let mut wal = Wal::create(&env, LOG, 1, SMALL).unwrap();
+        for fill in 0..4 {
+            let frame = wal.encode(&[append(fill)]);
+            wal.write(&frame).unwrap();
+            wal.sync().unwrap();
+        }
+        drop(wal);
+        let listing = Listing::read(&env, LOG).unwrap();
+        let last = walk(&env, LOG, None, &listing, &mut |_, _, _| Ok(()))
+            .unwrap()
+            .last;
+        let path = last.segment.header.number.path(LOG);
+        let file = env.disk.open(&path, OpenMode::ReadWrite).unwrap();
+        let at = last.at;
+        let segment = Segment {
+            file,
+            ..last.segment
+        };
+        disk.rot(&path, at - 20, 3);
+        let ended = end(&LastSegment { segment, ..last });
+        assert!(matches!(ended, Err(StoreError::Corrupt { .. })));
+        disk.mend();
+        let mut frames = 0;
+        let mut count = |_, _| {
+            frames += 1;
+            Ok(())
+        };
+        let env = sim_env(&disk, 2);
+        Wal::open(&env, LOG, 2, Lsn::ZERO, SMALL, &mut count).unwrap();
+        assert_eq!(frames, 4);
+    }
 }

@@ -11,7 +11,7 @@ use super::{
     LogId,
     format::{Chain, SegmentHeader, SegmentNumber},
     frame,
-    segment::{Cursor, RawFrame, Rest, Segment, Step},
+    segment::{Cursor, Mark, RawFrame, Rest, Segment, Step},
 };
 use crate::error::StoreError;
 
@@ -181,7 +181,7 @@ pub(super) struct LastSegment {
     pub next: Lsn,
     pub chain: Chain,
     pub sealed: bool,
-    pub unproven_from: u64,
+    pub unproven: Mark,
     pub rest: Rest,
 }
 
@@ -251,7 +251,7 @@ fn read_last(segment: Segment, sink: Sink<'_>) -> Result<LastSegment, StoreError
         next: cursor.next,
         chain: cursor.chain,
         sealed: cursor.sealed,
-        unproven_from: cursor.unproven_from,
+        unproven: cursor.unproven,
         rest,
         segment,
     })

@@ -9,7 +9,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use millrace_core::Lsn;
-use millrace_env::{Env, File, FileExt as _, OpenMode};
+use millrace_env::{
+    Env, File, FileExt as _, OpenMode,
+    mutant::{self, Mutant},
+};
 
 use super::{
     LogId,
@@ -138,7 +141,18 @@ pub(super) struct Cursor<'a> {
     /// Whether the last frame was the seal.
     pub sealed: bool,
     /// Where the frames begin of which nothing proves that they were synced.
-    pub unproven_from: u64,
+    pub unproven: Mark,
+}
+
+/// A place between two frames.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mark {
+    /// Where the next frame begins.
+    at: u64,
+    /// Its LSN.
+    next: Lsn,
+    /// What it follows.
+    chain: Chain,
 }
 
 impl<'a> Cursor<'a> {
@@ -150,7 +164,22 @@ impl<'a> Cursor<'a> {
             next: segment.header.first,
             chain: segment.chain,
             sealed: false,
-            unproven_from: SEGMENT_HEADER_BYTES,
+            unproven: Mark {
+                at: SEGMENT_HEADER_BYTES,
+                next: segment.header.first,
+                chain: segment.chain,
+            },
+        }
+    }
+
+    /// Goes on from `mark`, reading everything anew.
+    pub(super) fn from(segment: &'a Segment, mark: Mark) -> Self {
+        let Mark { at, next, chain } = mark;
+        Self {
+            at,
+            next,
+            chain,
+            ..Self::new(segment)
         }
     }
 
@@ -247,7 +276,9 @@ impl<'a> Cursor<'a> {
 
     fn advance(&mut self, header: &FrameHeader, chain: Chain) {
         if !header.after_unsynced {
-            self.unproven_from = self.at;
+            let Self { at, next, .. } = *self;
+            let chain = header.previous;
+            self.unproven = Mark { at, next, chain };
         }
         self.at += u64::from(header.len);
         self.chain = chain;
@@ -356,7 +387,7 @@ impl Remains {
                 continue;
             };
             let later = header.segment == segment.header.number && header.lsn > next;
-            if later && !header.after_unsynced {
+            if later && !header.after_unsynced && !mutant::is(Mutant::CutDamagedLog) {
                 let what = format!(
                     "frame {next} is damaged, though frame {} was written after it was synced",
                     header.lsn

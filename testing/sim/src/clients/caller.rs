@@ -1,6 +1,6 @@
 //! A client's way to the server, over as many connections and lives of the server as it takes.
 
-use std::{io, rc::Rc, time::Duration};
+use std::{collections::VecDeque, io, rc::Rc, time::Duration};
 
 use millrace_env::{sleep, timeout};
 use millrace_kill::schedule::Chance;
@@ -8,11 +8,18 @@ use tokio::time::Instant;
 
 use crate::{
     http::{Head, Line, Request, Response},
+    mishap::Mishap,
     net::UNDER_WAY_MAX,
     witness::{HASH_START, Id, Mark, Whole, fold},
     world::{Live, World},
 };
 
+/// How many of 100 requests that may be sent twice are, long before an answer is late.
+const HURRIED: u64 = 12;
+/// How long a client waits for the answer to one of these, in milliseconds, at most.
+const HURRY_MILLIS: u64 = 150;
+/// BOUND: how many connections with an unanswered request a client keeps.
+const LEFT_MAX: usize = 4;
 /// How long a client waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long a request whose answer was lost may still be under way, or waiting for the disk.
@@ -25,6 +32,8 @@ pub(crate) struct Caller {
     pub(crate) who: u32,
     pub(crate) chance: Chance,
     line: Option<Line>,
+    /// Connections of requests whose answer was not waited for.
+    left: VecDeque<Line>,
     lost_at: Option<Instant>,
 }
 
@@ -35,6 +44,7 @@ impl Caller {
             who,
             chance,
             line: None,
+            left: VecDeque::new(),
             lost_at: None,
         }
     }
@@ -44,8 +54,15 @@ impl Caller {
     pub(crate) async fn once(&mut self, request: &Request) -> Option<Response> {
         let mut line = self.connect().await?;
         let chunked = self.chance.percent(8);
-        match timeout(PATIENCE, line.exchange(request, chunked)).await {
+        let is_hurried = request.is_idempotent() && self.chance.percent(HURRIED);
+        let patience = if is_hurried {
+            self.chance.millis(0, HURRY_MILLIS)
+        } else {
+            PATIENCE
+        };
+        match timeout(patience, line.exchange(request, chunked)).await {
             Some(Ok(response)) => {
+                self.note_overtaken();
                 if response.head.header("connection") != Some("close") {
                     self.line = Some(line);
                 }
@@ -55,6 +72,10 @@ impl Caller {
                 self.cut(&request.target, &error).await;
                 None
             }
+            None if is_hurried => {
+                self.leave(line);
+                None
+            }
             None => {
                 if self.chance.percent(50) {
                     line.abort();
@@ -62,6 +83,25 @@ impl Caller {
                 self.lost().await;
                 None
             }
+        }
+    }
+
+    /// Sends the request again at once on another connection, while the first goes on.
+    fn leave(&mut self, line: Line) {
+        self.world.trace.count(Mishap::Repeated);
+        self.lost_at = Some(Instant::now());
+        self.left.push_back(line);
+        if self.left.len() > LEFT_MAX {
+            self.left.pop_front();
+        }
+    }
+
+    /// An answer came: to a request that was sent after those of before, some of which may not have
+    /// arrived yet.
+    fn note_overtaken(&mut self) {
+        self.left.retain(Line::has_under_way);
+        for _ in &self.left {
+            self.world.trace.count(Mishap::Overtaken);
         }
     }
 

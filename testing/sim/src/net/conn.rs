@@ -17,9 +17,9 @@ use tokio::{
 
 use super::{
     Net,
-    link::{Arrived, Link, Side},
+    link::{Arrived, Link, Sent, Side},
 };
-use crate::{power::Power, trace::Content};
+use crate::{mishap::Mishap, power::Power, trace::Content};
 
 /// When the next bytes arrive.
 type Timer = (Instant, Pin<Box<dyn Future<Output = ()>>>);
@@ -58,11 +58,33 @@ impl Conn {
     /// Gives the connection up, and all that is still under way on it.
     pub fn abort(self) {
         self.note("is aborted");
-        self.link.borrow_mut().break_now();
+        let is_lost = self.link.borrow_mut().break_now();
+        if is_lost {
+            self.net.trace().count(Mishap::MessageLost);
+        }
+    }
+
+    /// Whether something that was sent here has not arrived yet, and still may.
+    pub(crate) fn has_under_way(&self) -> bool {
+        self.link.borrow_mut().has_under_way(self.side)
     }
 
     fn is_dead(&self) -> bool {
         self.power.as_ref().is_some_and(Power::is_off)
+    }
+
+    fn count(&self, sent: Sent, of: usize) {
+        let trace = self.net.trace();
+        for (mishap, has_happened) in [
+            (Mishap::Delayed, sent.is_late),
+            (Mishap::CutUp, sent.bytes < of),
+            (Mishap::Broken, sent.is_last),
+            (Mishap::MessageLost, sent.is_last),
+        ] {
+            if has_happened {
+                trace.count(mishap);
+            }
+        }
     }
 
     fn note(&self, what: &str) {
@@ -133,8 +155,9 @@ impl AsyncWrite for Conn {
         match sent {
             Ok(None) => Poll::Pending,
             Ok(Some(sent)) => {
-                this.note(&format!("sends {}", Content(&buf[..sent])));
-                Poll::Ready(Ok(sent))
+                this.note(&format!("sends {}", Content(&buf[..sent.bytes])));
+                this.count(sent, buf.len());
+                Poll::Ready(Ok(sent.bytes))
             }
             Err(error) => {
                 this.note("cannot send");

@@ -7,11 +7,16 @@ use bytes::Bytes;
 use millrace_kill::schedule::Chance;
 use tokio::time::Instant;
 
+/// The longest time that bytes are held up, in milliseconds; less than [`super::UNDER_WAY_MAX`].
+const HELD_UP_MILLIS: u64 = 1200;
+
 /// How a connection behaves.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Manners {
     /// The longest time that bytes are under way, in milliseconds.
     delay_millis: u64,
+    /// How many of 100 sends are held up for much longer, as one is that has to be sent again.
+    held_up: u64,
     /// The most bytes that leave at a time.
     piece_bytes: u64,
     /// How many bytes may be under way in one direction.
@@ -26,6 +31,7 @@ impl Manners {
         if !chance.percent(rough) {
             return Self {
                 delay_millis: chance.between(0, 3),
+                held_up: 0,
                 piece_bytes: 64 << 10,
                 window_bytes: 256 << 10,
                 bytes_until_break: u64::MAX,
@@ -34,6 +40,7 @@ impl Manners {
         let breaks = chance.percent(40);
         Self {
             delay_millis: chance.between(0, 120),
+            held_up: [0, 8][chance.index(2)],
             piece_bytes: chance.between(1, 2000),
             window_bytes: chance.index(8000) + 200,
             bytes_until_break: if breaks {
@@ -103,6 +110,17 @@ pub(super) struct Link {
     is_broken: bool,
     client_left: bool,
     server_left: bool,
+}
+
+/// What became of bytes that were to be sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    /// How many of them are under way.
+    pub(super) bytes: usize,
+    /// They arrive later than now.
+    pub(super) is_late: bool,
+    /// The connection broke, and they never arrive.
+    pub(super) is_last: bool,
 }
 
 /// What there is to read.
@@ -177,13 +195,14 @@ impl Link {
         held_until: Instant,
         chance: &mut Chance,
         waker: &Waker,
-    ) -> io::Result<Option<usize>> {
+    ) -> io::Result<Option<Sent>> {
         let other = side.other();
         if self.is_broken || self.has_left(other) {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         let Manners {
             delay_millis,
+            held_up,
             piece_bytes,
             window_bytes,
             bytes_until_break,
@@ -197,7 +216,12 @@ impl Link {
         let piece = chance.between(piece_bytes / 2 + 1, piece_bytes + 2);
         let sent = buf.len().min(room);
         let sent = sent.min(usize::try_from(piece).unwrap_or(usize::MAX));
-        let arrives = Instant::now() + Duration::from_millis(chance.between(0, delay_millis + 1));
+        let longest = if chance.percent(held_up) {
+            HELD_UP_MILLIS
+        } else {
+            delay_millis
+        };
+        let arrives = Instant::now() + Duration::from_millis(chance.between(0, longest + 1));
         let arrives = arrives.max(held_until).max(pipe.last_arrival);
         pipe.last_arrival = arrives;
         pipe.bytes += sent;
@@ -213,7 +237,18 @@ impl Link {
         if left == 0 {
             self.break_now();
         }
-        Ok(Some(sent))
+        Ok(Some(Sent {
+            bytes: sent,
+            is_late: arrives > Instant::now(),
+            is_last: left == 0,
+        }))
+    }
+
+    /// Whether bytes that `side` sent have not arrived yet, and still may.
+    pub(super) fn has_under_way(&mut self, side: Side) -> bool {
+        let now = Instant::now();
+        let last = self.to(side.other()).under_way.back();
+        last.is_some_and(|(at, _)| *at > now)
     }
 
     /// `side` sends no more.
@@ -232,19 +267,27 @@ impl Link {
         let now = Instant::now();
         let unread = self.to(side).under_way.front();
         if unread.is_some_and(|(at, _)| *at <= now) {
-            self.break_now();
+            let _ = self.break_now();
         } else {
             self.to(side).wake();
             self.end(side);
         }
     }
 
-    /// Both ends hear of it at once, and what was under way is lost.
-    pub(super) fn break_now(&mut self) {
+    /// The server died, and nobody hears of it: what is under way to it is lost.
+    pub(super) fn fall_silent(&mut self) {
+        self.to_server.under_way.clear();
+    }
+
+    /// Both ends hear of it at once, and what was under way is lost; says whether that was anything.
+    pub(super) fn break_now(&mut self) -> bool {
         self.is_broken = true;
+        let mut is_lost = false;
         for pipe in [&mut self.to_server, &mut self.to_client] {
+            is_lost |= !pipe.under_way.is_empty();
             pipe.under_way.clear();
             pipe.wake();
         }
+        is_lost
     }
 }

@@ -26,7 +26,7 @@ use tokio::{sync::Notify, time::Instant};
 
 pub use self::conn::Conn;
 use self::link::{Link, Manners};
-use crate::{power::Power, trace::Trace};
+use crate::{mishap::Mishap, power::Power, trace::Trace};
 
 /// The longest time that a client is parted from the server.
 const PARTED_MAX: Duration = Duration::from_millis(1500);
@@ -85,6 +85,7 @@ impl Net {
     pub fn part(&self, who: u32, time: Duration) {
         let until = Instant::now() + time.min(PARTED_MAX);
         self.0.trace.note(format_args!("net {who} is parted"));
+        self.0.trace.count(Mishap::Parted);
         self.0.parted.borrow_mut().insert(who, until);
     }
 
@@ -111,9 +112,15 @@ impl Net {
     pub fn unplug(&self) {
         self.0.ports.borrow_mut().clear();
         for link in self.0.links.take() {
-            if self.chance().percent(70) {
-                link.borrow_mut().break_now();
-            }
+            let mishap = if !self.chance().percent(70) {
+                link.borrow_mut().fall_silent();
+                Mishap::LeftSilent
+            } else if link.borrow_mut().break_now() {
+                Mishap::MessageLost
+            } else {
+                continue;
+            };
+            self.0.trace.count(mishap);
         }
     }
 
@@ -189,6 +196,7 @@ impl Listener for SimListener {
             }
             let fails = self.net.0.out_of_descriptors.get();
             if self.net.chance().percent(fails) {
+                self.net.0.trace.count(Mishap::NotAccepted);
                 return Err(io::Error::from_raw_os_error(EMFILE));
             }
             if let Some((conn, who)) = self.port.waiting.borrow_mut().pop_front() {

@@ -4,7 +4,7 @@ use millrace_env::{SimDisk, timeout};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
-use crate::{clock::LoopClock, power::Death};
+use crate::{clock::LoopClock, mishap::Mishap, power::Death};
 
 /// A network, a server's end of it, and the server's life.
 fn network(seed: u64, death: Death) -> (Net, SimListener, Power) {
@@ -83,7 +83,7 @@ async fn without_a_server_nobody_connects_and_its_connections_end_or_are_silent(
     for seed in 0..20 {
         let (net, listener, power) = network(seed, Death::Never);
         let (mut client, server) = connected(&net, &listener).await;
-        power.cut("in a test");
+        power.cut(Mishap::KilledAtTime);
         drop(server);
         net.unplug();
         match timeout(Duration::from_mins(1), client.read_u8()).await {
