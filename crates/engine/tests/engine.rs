@@ -497,7 +497,7 @@ fn a_page_that_is_taken_slowly_holds_nothing_that_is_flushed_meanwhile() {
         append(4).await;
         append(5).await;
         let mut used = u64::MAX;
-        for _ in 0..500 {
+        for _ in 0..3000 {
             used = engine.figures().budget_used_bytes;
             if used < 64 << 10 {
                 break;
