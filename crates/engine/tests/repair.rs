@@ -268,7 +268,9 @@ fn logs(disk: &Arc<SimDisk>) -> Vec<String> {
     for log in disk.list(Path::new("wal")).expect("logs") {
         let dir = format!("wal/{}", log.name);
         let entries = disk.list(Path::new(&dir)).expect("a log");
-        let segment = entries.iter().find(|entry| entry.name.ends_with(".wal"));
+        let segment = entries
+            .iter()
+            .find(|entry| entry.name.strip_suffix(".wal").is_some());
         logs.push(format!("{dir}/{}", segment.expect("a segment").name));
     }
     logs
