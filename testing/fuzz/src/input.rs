@@ -45,9 +45,14 @@ impl<'a> Input<'a> {
         self.u8() & 1 == 1
     }
 
-    /// A place in something of this length, of two bytes; 0 where it has none.
+    /// A place in something of this length, of two bytes, or three where those do not reach; 0 where it
+    /// has none.
     pub fn place(&mut self, len: usize) -> usize {
-        usize::from(self.u16()) % len.max(1)
+        let mut place = usize::from(self.u16());
+        if len > 1 << 16 {
+            place |= usize::from(self.u8()) << 16;
+        }
+        place % len.max(1)
     }
 
     /// At most `len` bytes.

@@ -28,11 +28,6 @@ impl Answer {
             (key == name).then_some(value.trim())
         })
     }
-
-    /// Whether the connection ends with it.
-    pub(crate) fn closes(&self) -> bool {
-        self.header("connection") == Some("close")
-    }
 }
 
 /// A connection that is kept open.

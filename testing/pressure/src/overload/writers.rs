@@ -79,9 +79,8 @@ async fn writes(address: SocketAddr, writer: u32, tally: Arc<Tally>) -> Written 
             }
             Ok(answer) => {
                 let after = tally.refused(&tally.writers, "a writer", &answer);
-                if answer.closes() {
-                    connection = None;
-                }
+                // Where a large body was refused in its midst, the server does not read on.
+                connection = None;
                 sleep(after).await;
             }
             Err(error) => {
