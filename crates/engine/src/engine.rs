@@ -325,14 +325,18 @@ impl Engine {
     pub async fn shutdown(&self) {
         self.stop_readers();
         self.shared.catalog.hurry();
+        let mut is_clean = true;
         for shard in &self.shared.shards {
             let (done, wait) = oneshot::channel();
-            if shard.inbox.send(Message::Stop(done)).await.is_ok() {
-                // A shard that ended on its own has nothing left to finish.
-                let _ = wait.await;
-            }
+            // A shard that ended on its own has nothing left to finish, and did not end in order.
+            is_clean &= match shard.inbox.send(Message::Stop(done)).await {
+                Ok(()) => wait.await.unwrap_or(false),
+                Err(_) => false,
+            };
         }
-        crate::open::mark_clean(&self.shared).await;
+        if is_clean {
+            crate::open::mark_clean(&self.shared).await;
+        }
     }
 
     /// The source of a fork; `None` for a plain creation, and where the target exists already, so

@@ -349,11 +349,20 @@ impl ShardCore {
             .min_by_key(|(_, state)| state.used_at))
     }
 
-    /// Ends the log in order; nothing is written after that.
-    pub(crate) fn close_log(&mut self) {
-        if let Some(Err(error)) = self.wal.take().map(Wal::close) {
+    /// Ends the log in order, and says whether that went; nothing is written after that.
+    ///
+    /// DURABILITY: not after a failure. A seal proves that what lies before it was synced, and the sync
+    /// that failed may have been a flush's, of which the log knows nothing (T6).
+    pub(crate) fn close_log(&mut self) -> bool {
+        let wal = self.wal.take();
+        if self.poisoned.is_some() {
+            return false;
+        }
+        let closed = wal.map_or(Ok(()), Wal::close);
+        if let Err(error) = &closed {
             tracing::warn!(%error, "the log could not be sealed; the next start recovers it");
         }
+        closed.is_ok()
     }
 
     /// Replays from here on: what came before is in the catalog.

@@ -206,6 +206,11 @@ impl ShardCore {
         flushing.is_some_and(|flushing| !matches!(flushing.stage, Stage::Writing))
     }
 
+    /// Whether the catalog has all there is.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.flushing.is_none() && self.dirty.is_empty() && self.poisoned.is_none()
+    }
+
     /// Whether a flush is under way.
     pub(crate) fn is_flushing(&self) -> bool {
         self.flushing.is_some()

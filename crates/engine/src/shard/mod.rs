@@ -59,8 +59,8 @@ pub(crate) enum Message {
         moved: Arc<Moves>,
         done: oneshot::Sender<()>,
     },
-    /// Finish what waits, flush, end.
-    Stop(oneshot::Sender<()>),
+    /// Finish what waits, flush, end; tell whether all of it is in the catalog.
+    Stop(oneshot::Sender<bool>),
 }
 
 /// New extent lists of streams whose bytes were rewritten.

@@ -184,7 +184,7 @@ impl Shard {
     }
 
     /// Takes all that waits, up to a turn's bounds. Answers who waits for the shard to stop.
-    async fn take_turn(&mut self, first: Message) -> Option<oneshot::Sender<()>> {
+    async fn take_turn(&mut self, first: Message) -> Option<oneshot::Sender<bool>> {
         let waiting = 1 + self.inbox.len() as u64;
         self.core.metrics.queue_depth.record(waiting);
         let mut entries = Vec::new();
@@ -222,7 +222,7 @@ impl Shard {
     }
 
     /// Messages that are not judged.
-    fn serve(&mut self, message: Message) -> Option<oneshot::Sender<()>> {
+    fn serve(&mut self, message: Message) -> Option<oneshot::Sender<bool>> {
         match message {
             Message::Load { key, reply } => {
                 let found = self.core.load(&key).map_err(|error| {
@@ -390,7 +390,7 @@ impl Shard {
     }
 
     /// Finishes what waits and flushes.
-    async fn stop(mut self, done: oneshot::Sender<()>) {
+    async fn stop(mut self, done: oneshot::Sender<bool>) {
         self.inbox.close();
         while let Ok(message) = self.inbox.try_recv() {
             self.take_turn(message).await;
@@ -412,9 +412,9 @@ impl Shard {
         if let Some(start) = writable.then(|| self.core.freeze()).flatten() {
             self.flush_now(start).await;
         }
-        self.core.close_log();
+        let is_sealed = self.core.close_log();
         // Nobody may be waiting any more.
-        let _ = done.send(());
+        let _ = done.send(is_sealed && self.core.is_flushed());
     }
 }
 
