@@ -72,9 +72,7 @@ async fn append(engine: &Engine, fill: u8) -> Offset {
     let append = Append {
         body: Body::Framed(payload),
         content_type: Some(ContentType::default()),
-        seq: None,
-        producer: None,
-        close: false,
+        ..Append::default()
     };
     let outcome = engine.append(&name(), append, None).await;
     let Ok(Outcome::Appended { summary, .. }) = outcome else {
