@@ -84,7 +84,11 @@ impl Stream {
 
     /// Who holds its bytes, in order.
     pub(crate) async fn holders(&self) -> Result<Arc<[Holder]>, Refusal> {
-        let lineage = Arc::clone(&self.live.view().state.config.lineage);
+        let (lineage, generations) = {
+            let view = self.live.view();
+            let state = &view.state;
+            (Arc::clone(&state.config.lineage), state.generations.clone())
+        };
         if lineage.is_empty() {
             // Most are no forks.
             let live = Arc::clone(&self.live);
@@ -97,6 +101,17 @@ impl Stream {
                 tracing::error!(fork = %self.live.id, ancestor = %ancestor.stream, "a fork's ancestor is missing");
                 Refusal::Corrupt
             })?;
+            // In unsafe mode a source can lose what a fork of it has inherited, and grow again.
+            let is_whole = {
+                let view = live.view();
+                let (tail, own) = (view.state.tail, &view.state.generations);
+                tail >= ancestor.until
+                    && own.offset_at(ancestor.until) == generations.offset_at(ancestor.until)
+            };
+            if !is_whole {
+                tracing::error!(fork = %self.live.id, ancestor = %ancestor.stream, "what a fork inherited is lost");
+                return Err(Refusal::Corrupt);
+            }
             holders.push(Holder {
                 live,
                 from,
