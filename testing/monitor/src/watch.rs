@@ -1,7 +1,7 @@
 //! The watcher: it sees requests and answers pass, and says what cannot be.
 //!
 //! It needs no help of the clients, and knows nothing but what passed. From that it learns what each
-//! offset means ([`prefixes`]), what lives each name has had ([`name`], [`life`]), and how much was sent
+//! offset means (`prefixes`), what lives each name has had (`name`, `life`), and how much was sent
 //! to them. Whatever contradicts what was learned before is a violation.
 //!
 //! INVARIANT: no false alarm. Requests are under way at once, answers get lost, servers are killed,
