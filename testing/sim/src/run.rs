@@ -295,7 +295,7 @@ impl Run {
         }
         let found = self.check(copy);
         let is_fine = match (&found, self.world.is_rotten()) {
-            (Ok(()), _) => !is_distrusted,
+            (Ok(()), rotten) => !(is_distrusted && rotten),
             (Err(_), rotten) => rotten,
         };
         if !is_fine {

@@ -33,6 +33,15 @@ pub(crate) struct Live {
     pub(crate) gate: RwLock<()>,
 }
 
+/// A sliding lifetime.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lifetime {
+    /// When it was last renewed.
+    touched: Duration,
+    /// From when on it counts: it begins again with the server.
+    since: Duration,
+}
+
 /// What the clients of a run share.
 #[derive(Debug)]
 pub(crate) struct World {
@@ -54,6 +63,8 @@ pub(crate) struct World {
     disk_is_full: Cell<bool>,
     /// The files of which bits flipped, until the disk is mended.
     rotten: RefCell<Vec<String>>,
+    /// Those of which the server of now may have read wrong bits.
+    distrusted: RefCell<Vec<String>>,
     /// Answers of a life with a failing disk may come until then.
     excused_until: Cell<Duration>,
     /// How often each kind of thing happened.
@@ -82,6 +93,7 @@ impl World {
             disk_fails: Cell::new(false),
             disk_is_full: Cell::new(false),
             rotten: RefCell::default(),
+            distrusted: RefCell::default(),
             excused_until: Cell::default(),
             tally: RefCell::default(),
         }
@@ -127,6 +139,7 @@ impl World {
             disk.heal();
         }
         *self.disk.borrow_mut() = Arc::clone(disk);
+        self.distrusted.replace(self.rotten.borrow().clone());
         let fails = self.disk_is_full.get() || disk.is_failing() || self.is_rotten();
         if self.disk_fails.replace(fails) {
             self.excused_until.set(self.clock.mono() + UNDER_WAY_MAX);
@@ -160,6 +173,7 @@ impl World {
     /// A bit of this file flipped.
     pub(crate) fn note_rot(&self, path: &str) {
         self.rotten.borrow_mut().push(path.to_owned());
+        self.distrusted.borrow_mut().push(path.to_owned());
     }
 
     /// Whether some bit at rest may read wrong.
@@ -167,14 +181,14 @@ impl World {
         !self.rotten.borrow().is_empty()
     }
 
-    /// Whether an error names a file of which a bit flipped.
+    /// Whether an error names a file of which the server of now may have read a flipped bit.
     pub(crate) fn names_rot(&self, error: &str) -> bool {
-        let rotten = self.rotten.borrow();
+        let distrusted = self.distrusted.borrow();
         let stem = |path: &str| {
             let name = path.rsplit('/').next().unwrap_or(path);
             name.split('.').next().unwrap_or(name).to_owned()
         };
-        rotten.iter().any(|path| error.contains(&stem(path)))
+        distrusted.iter().any(|path| error.contains(&stem(path)))
     }
 
     /// Every bit at rest reads as it was written.
@@ -192,18 +206,25 @@ impl World {
         } else {
             Mishap::ClockForward
         });
+        self.trace
+            .note(format_args!("clock is set by {by_millis} ms"));
         self.clock.jump(by_millis);
         self.jumped_at.set(Some(self.clock.mono()));
     }
 
-    /// From when on a lifetime counts that was renewed at `touched`: it begins again with the server.
-    pub(crate) fn counts_from(&self, touched: Duration) -> Duration {
-        touched.max(self.started_at.get())
+    /// A lifetime that was renewed at `touched`, as the server of now counts it.
+    pub(crate) fn lifetime(&self, touched: Duration) -> Lifetime {
+        Lifetime {
+            touched,
+            since: touched.max(self.started_at.get()),
+        }
     }
 
-    /// Whether a lifetime of `ttl` may be over that counts from `since`. A jump of the clock may end it.
-    pub(crate) fn may_be_over(&self, since: Duration, ttl: Duration) -> bool {
-        let jumped = self.jumped_at.get().is_some_and(|at| at >= since);
+    /// Whether a lifetime of `ttl` may be over. A jump of the clock may have ended it, in an earlier life
+    /// of the server, too.
+    pub(crate) fn may_be_over(&self, lifetime: Lifetime, ttl: Duration) -> bool {
+        let Lifetime { touched, since } = lifetime;
+        let jumped = self.jumped_at.get().is_some_and(|at| at >= touched);
         jumped || self.clock.mono().saturating_sub(since) >= ttl
     }
 }
