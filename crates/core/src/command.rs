@@ -9,6 +9,7 @@ use crate::{
     name::StreamName,
     offset::Offset,
     payload::Payload,
+    settings::NewSettings,
     stream::{Ancestor, Generations},
 };
 
@@ -21,6 +22,8 @@ pub struct Create {
     pub spec: CreateSpec,
     /// The first content.
     pub body: Body,
+    /// The documents it begins with.
+    pub settings: NewSettings,
     /// Where a fork's bytes come from, once its source's shard holds a reference to the new stream.
     /// `None` for a plain stream.
     pub source: Option<ForkSource>,
@@ -109,6 +112,8 @@ pub struct Append {
     pub expected: Option<ExpectedTail>,
     /// `Stream-Closed: true`.
     pub close: bool,
+    /// The content revision of the settings that the body was judged under.
+    pub judged_under: u64,
 }
 
 /// Where a stream must end for an append to be carried out: optimistic concurrency.

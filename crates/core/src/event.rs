@@ -9,6 +9,7 @@ use crate::{
     ids::{Generation, StreamId, StreamPos, Timestamp},
     name::StreamName,
     payload::Payload,
+    settings::NewSettings,
     stream::{Ancestor, GenerationStart},
 };
 
@@ -53,6 +54,13 @@ pub enum Event {
         stream: StreamId,
         /// The first position that can.
         to: StreamPos,
+    },
+    /// Documents of its settings changed.
+    Configured {
+        /// The stream.
+        stream: StreamId,
+        /// The new documents, and with `None` those that go.
+        changes: NewSettings,
     },
     /// Bytes past the tail may once have been seen: positions from here on are of a new generation.
     GenerationRaised {
@@ -142,6 +150,7 @@ impl Event {
             | Self::ForkAdded { stream, .. }
             | Self::ForkDropped { stream, .. }
             | Self::Trimmed { stream, .. }
+            | Self::Configured { stream, .. }
             | Self::GenerationRaised { stream, .. } => *stream,
         }
     }

@@ -7,7 +7,8 @@
 //!
 //! Layout: [`ids`] (one newtype per number space), [`name`], [`offset`], [`content_type`],
 //! [`payload`] (bytes and message lengths), [`command`] (what a client asks), [`event`] (what the
-//! log keeps), [`refusal`] (why not), [`limits`] (every bound), [`stream`] (state and rules).
+//! log keeps), [`refusal`] (why not), [`settings`] (documents beside the bytes), [`limits`] (every
+//! bound), [`stream`] (state and rules).
 //!
 //! Not here: HTTP (see `millrace-wire`), bytes at rest (see `millrace-store`), waiting and
 //! delivery (see `millrace-engine`).
@@ -21,6 +22,7 @@ pub mod name;
 pub mod offset;
 pub mod payload;
 pub mod refusal;
+pub mod settings;
 pub mod slot;
 pub mod stream;
 
@@ -37,3 +39,6 @@ pub use name::{NameFault, StreamName};
 pub use offset::Offset;
 pub use payload::{Messages, Payload};
 pub use refusal::Refusal;
+pub use settings::{
+    Change, NewSettings, SettingFault, SettingFaultKind, SettingKey, Settings, Standing,
+};

@@ -32,5 +32,9 @@ pub const TURN_BYTES_MAX: u64 = 4 << 20;
 /// The longest sliding lifetime, in seconds (about 31,700 years): keeps deadlines inside `u64`
 /// milliseconds.
 pub const TTL_SECONDS_MAX: u64 = 1_000_000_000_000;
+/// The longest document of a stream's settings, in bytes.
+pub const SETTING_BYTES_MAX: u64 = 512 << 10;
+/// All documents of a stream's settings together, in bytes.
+pub const SETTINGS_BYTES_MAX: u64 = 1 << 20;
 /// The longest chain of forks: a fork's reads look at one list this long, never deeper.
 pub const FORK_DEPTH_MAX: usize = 1024;

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::{command::BodyFault, offset::Offset};
+use crate::{command::BodyFault, offset::Offset, settings::SettingFault};
 
 /// Why not.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +76,10 @@ pub enum Refusal {
     },
     /// The offset names no message boundary.
     OffsetNotABoundary,
+    /// A change of the settings is not made; why, in the words of who understands them.
+    Setting(SettingFault),
+    /// What judges the content changed since it was judged: judge it again.
+    JudgedUnderOther,
     /// More waits than can be held; try again.
     Overloaded,
     /// The disk is full.

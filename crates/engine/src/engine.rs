@@ -9,8 +9,8 @@
 use std::sync::Arc;
 
 use millrace_core::{
-    Append, Body, ContentKind, Create, CreateSpec, ForkSource, Offset, Refusal, ShardId, StreamId,
-    StreamName, Timestamp,
+    Append, Body, Change, ContentKind, Create, CreateSpec, ForkSource, NewSettings, Offset,
+    Refusal, ShardId, StreamId, StreamName, Timestamp,
     slot::{shard_of, slot_of},
     stream::Outcome,
 };
@@ -46,6 +46,9 @@ pub struct NewStream {
     pub name: StreamName,
     /// What is asked for.
     pub spec: CreateSpec,
+    /// The documents that it begins with. [`SettingKey::ASKED`](millrace_core::SettingKey::ASKED) among
+    /// them is what a repeated creation is held against.
+    pub settings: NewSettings,
     /// Its first content.
     pub body: Body,
     /// What kind of content the body was framed for: of a fork that names no type, its source's.
@@ -62,6 +65,7 @@ impl NewStream {
             framed_for: content_type.kind(),
             name,
             spec,
+            settings: NewSettings::new(),
             body,
             permit: None,
         }
@@ -143,6 +147,7 @@ impl Engine {
         let NewStream {
             name,
             spec,
+            settings,
             body,
             framed_for,
             permit,
@@ -158,6 +163,7 @@ impl Engine {
         let create = Box::new(Create {
             name,
             spec,
+            settings,
             body,
             source,
         });
@@ -203,6 +209,21 @@ impl Engine {
         let shard = self.shared.shard_of_name(name);
         let name = name.clone();
         let command = Command::Trim { name, to };
+        self.shared.command(shard, command, None).await?;
+        Ok(stream)
+    }
+
+    /// Changes documents of a stream's settings, judged against how it stands between two appends.
+    /// [`Refusal::Setting`] says why not.
+    pub async fn configure(
+        &self,
+        name: &StreamName,
+        change: Box<dyn Change>,
+    ) -> Result<Stream, Refusal> {
+        let stream = self.open(name).await?;
+        let shard = self.shared.shard_of_name(name);
+        let name = name.clone();
+        let command = Command::Configure { name, change };
         self.shared.command(shard, command, None).await?;
         Ok(stream)
     }

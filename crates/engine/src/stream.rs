@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use millrace_core::{
-    ContentType, Lifetime, Offset, Refusal, StreamId, StreamPos, Timestamp, stream::StreamState,
+    ContentType, Lifetime, Offset, Refusal, Settings, StreamId, StreamPos, Timestamp,
+    stream::StreamState,
 };
 
 use crate::{
@@ -59,6 +60,11 @@ impl Stream {
             expires_at: self.live.deadline(state),
             created_at: state.config.created_at,
         }
+    }
+
+    /// Its documents; `None` where there never were any.
+    pub fn settings(&self) -> Option<Arc<Settings>> {
+        self.live.view().state.settings.clone()
     }
 
     /// Renews a sliding lifetime, as a read does. Costs no write.

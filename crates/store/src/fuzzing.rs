@@ -1,6 +1,8 @@
 //! Raw rows and extents, for the fuzz targets in `testing/fuzz`; not a part of the API.
 
-use millrace_core::{SegmentId, StreamId, stream::StreamState};
+use std::{collections::BTreeMap, sync::Arc};
+
+use millrace_core::{SegmentId, Settings, StreamId, stream::StreamState};
 use redb::ReadableTable as _;
 
 use crate::{
@@ -29,8 +31,11 @@ pub fn extents(segments: &Segments, id: SegmentId) -> Result<Vec<Extent>, StoreE
 
 /// The state in a stream's row, and the row that is made of it again.
 pub fn stream_row(row: &[u8], id: StreamId) -> Result<(StreamState, Vec<u8>), Malformed> {
-    let state = row::state_in(row, id)?;
-    let again = row::row(&row::Head::take(row)?, &state);
+    let mut state = row::state_in(row, id)?;
+    let head = row::Head::take(row)?;
+    // Settings are in a table of their own; the row says which.
+    state.settings = Settings::stored(head.settings, 0, BTreeMap::new()).map(Arc::new);
+    let again = row::row(&head, &state);
     Ok((state, again))
 }
 

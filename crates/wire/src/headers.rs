@@ -144,6 +144,7 @@ impl AppendHead {
             producer: self.producer,
             expected: self.expected,
             close: self.close,
+            judged_under: 0,
         })
     }
 }

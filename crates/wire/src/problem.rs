@@ -10,7 +10,7 @@
 use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use millrace_core::{BodyFault, NameFault, Refusal};
+use millrace_core::{BodyFault, NameFault, Refusal, SettingFault, SettingFaultKind};
 use serde::Serialize;
 
 use crate::{
@@ -94,6 +94,8 @@ codes! {
         "give all streams of an atomic batch the same part in braces, as in `{order-7}/lines` and `{order-7}/log`, or leave `atomic` out";
     InvalidLine 400 "invalid-line" "Invalid line"
         "send a JSON object with `stream`, and with `messages`, `text`, `base64` or `close`";
+    InvalidSetting 400 "invalid-setting" "Invalid setting"
+        "change the document as the message says";
     EmptyBody 400 "empty-body" "Empty body"
         "send the bytes to append, or `Stream-Closed: true` to close the stream";
     InvalidJson 400 "invalid-json" "Invalid JSON"
@@ -134,6 +136,8 @@ codes! {
         "send the request again";
     Closed 409 "closed" "Stream closed"
         "nothing can be appended any more; `Stream-Next-Offset` is the final offset";
+    SettingConflict 409 "setting-conflict" "The stream stands otherwise"
+        "look at the stream as it is now, and decide again";
     ContentTypeMismatch 409 "content-type-mismatch" "Content type mismatch"
         "send the stream's own content type; HEAD tells it";
     SeqRegression 409 "seq-regression" "Stream-Seq regression"
@@ -156,6 +160,8 @@ codes! {
         "the stream was made anew or lost its tail; read again from `Stream-Earliest-Offset`";
     BodyTooLarge 413 "body-too-large" "Body too large"
         "split the body";
+    SettingTooLarge 413 "settings-too-large" "Settings too large"
+        "make the document smaller";
     BatchRefused 424 "batch-refused" "Another line was refused"
         "nothing of an atomic batch was appended; see the lines with other errors";
     Overloaded 429 "overloaded" "Overloaded"
@@ -168,6 +174,8 @@ codes! {
         "nothing was changed; send the request again, and report it if it stays";
     Poisoned 503 "poisoned" "Writes are stopped"
         "the log failed, so the request may or may not have been carried out; reads go on, writes need a restart of the server";
+    JudgedUnderOther 503 "settings-changed" "Schema or profile changed meanwhile"
+        "nothing was written; send the request again";
     Unavailable 503 "unavailable" "Not ready"
         "the server starts or stops; send the request again after `Retry-After` seconds";
     StorageFull 507 "storage-full" "Storage full"
@@ -184,6 +192,8 @@ pub struct Problem {
     /// What clients act on, beside content type and caching. A list, because results carry this and
     /// a map is large.
     headers: Vec<(HeaderName, HeaderValue)>,
+    /// What programs are told in place of the row's code: documents of settings have codes of their own.
+    own_code: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -207,6 +217,7 @@ impl Problem {
             code,
             detail: Cow::Borrowed(code.entry().help),
             headers: Vec::new(),
+            own_code: None,
         }
     }
 
@@ -252,6 +263,7 @@ impl Problem {
             title,
             ..
         } = self.code.entry();
+        let code = self.own_code.unwrap_or(code);
         let document = Document {
             r#type: format!("urn:millrace:problem:{code}"),
             title,
@@ -306,6 +318,8 @@ impl From<&Refusal> for Problem {
             Refusal::OffsetGone { earliest } => {
                 of(Code::OffsetGone).with(STREAM_EARLIEST_OFFSET, Token::new(*earliest))
             }
+            Refusal::Setting(fault) => setting_fault(fault),
+            Refusal::JudgedUnderOther => of(Code::JudgedUnderOther).with(header::RETRY_AFTER, 0),
             Refusal::OffsetNotABoundary => of(Code::OffsetNotABoundary),
             Refusal::Overloaded => of(Code::Overloaded).with(header::RETRY_AFTER, 1),
             Refusal::StorageFull => of(Code::StorageFull).with(header::RETRY_AFTER, 5),
@@ -320,6 +334,18 @@ impl From<&Refusal> for Problem {
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         Self::from(&refusal)
+    }
+}
+
+fn setting_fault(fault: &SettingFault) -> Problem {
+    let code = match fault.kind {
+        SettingFaultKind::Invalid => Code::InvalidSetting,
+        SettingFaultKind::Conflict => Code::SettingConflict,
+        SettingFaultKind::TooLarge => Code::SettingTooLarge,
+    };
+    Problem {
+        own_code: Some(fault.code),
+        ..Problem::detailed(code, fault.message.to_string())
     }
 }
 

@@ -37,6 +37,10 @@ pub fn apply(state: Option<StreamState>, event: &Event) -> Option<StreamState> {
                 return None;
             }
         }
+        Event::Configured { changes, .. } => {
+            let settings = state.settings.as_deref().cloned().unwrap_or_default();
+            state.settings = Some(Arc::new(settings.changed(changes)));
+        }
         Event::Trimmed { to, .. } => state.trimmed = state.trimmed.max(*to),
         Event::GenerationRaised { generation, .. } => {
             state.generations = state.generations.raised(state.tail, *generation);
@@ -72,6 +76,7 @@ fn create(created: &Created) -> StreamState {
         producer_count: 0,
         written_at: created.at,
         trimmed: StreamPos::ZERO,
+        settings: None,
     }
 }
 

@@ -16,6 +16,7 @@ use crate::{
     offset::Offset,
     payload::Payload,
     refusal::Refusal,
+    settings::{self, Change, SettingKey, Standing},
     stream::state::{Ancestor, GenerationStart},
 };
 
@@ -149,6 +150,14 @@ fn found(state: &StreamState, command: &Create) -> Decision {
     if state.soft_deleted {
         return Decision::refuse(Refusal::NameHeld);
     }
+    let asked = command.settings.iter();
+    let mut asked = asked.filter(|(key, _)| *key == SettingKey::ASKED);
+    let asked = asked.next().and_then(|(_, asked)| asked.as_ref());
+    if asked != state.setting(SettingKey::ASKED) {
+        return Decision::refuse(Refusal::Config {
+            differs: "attributes or retention",
+        });
+    }
     match difference(state, &command.spec) {
         Some(differs) => Decision::refuse(Refusal::Config { differs }),
         None => Decision::reply(Outcome::Exists(summary(state))),
@@ -254,6 +263,10 @@ fn make(command: &Create, slot: SlotId, generation: Generation, judge: Judge) ->
     if let Some(to) = trimmed.filter(|to| *to > StreamPos::ZERO) {
         decision.events.push(Event::Trimmed { stream, to });
     }
+    if !command.settings.is_empty() {
+        let changes = command.settings.clone();
+        decision.events.push(Event::Configured { stream, changes });
+    }
     decision
 }
 
@@ -321,6 +334,9 @@ pub fn append(
             Err(decision) => return decision,
         },
     };
+    if command.judged_under != state.content_revision() && !matches!(command.body, Body::Empty) {
+        return Decision::refuse(Refusal::JudgedUnderOther);
+    }
     let payload = match append_payload(state, command) {
         Ok(payload) => payload,
         Err(refusal) => return Decision::refuse(refusal),
@@ -513,6 +529,26 @@ pub fn trim(state: Option<&StreamState>, to: Offset, judge: Judge) -> Decision {
         to: to.position,
     };
     Decision::log(event, Outcome::Done)
+}
+
+/// Judges a change of the settings. One that changes nothing is fine.
+pub fn configure(state: Option<&StreamState>, change: &dyn Change, judge: Judge) -> Decision {
+    let state = match reachable(state, judge) {
+        Ok(state) => state,
+        Err(decision) => return decision,
+    };
+    let standing = Standing {
+        stream: state,
+        now: judge.now,
+    };
+    match settings::judged(change, standing) {
+        Ok(changes) if changes.is_empty() => Decision::reply(Outcome::Done),
+        Ok(changes) => {
+            let stream = state.id;
+            Decision::log(Event::Configured { stream, changes }, Outcome::Done)
+        }
+        Err(fault) => Decision::refuse(Refusal::Setting(fault)),
+    }
 }
 
 /// Ends a stream whose life is over; nothing to do when it is not, or is gone.

@@ -10,6 +10,7 @@ use crate::{
     ids::{Generation, StreamId, StreamPos, Timestamp},
     name::StreamName,
     offset::Offset,
+    settings::{SettingKey, Settings},
 };
 
 /// A stream as the rules see it.
@@ -39,6 +40,8 @@ pub struct StreamState {
     pub written_at: Timestamp,
     /// The first position that can be read; 0 where nothing was trimmed.
     pub trimmed: StreamPos,
+    /// Its documents; `None` where there never were any.
+    pub settings: Option<Arc<Settings>>,
 }
 
 /// What never changes after a stream's creation.
@@ -201,6 +204,17 @@ impl StreamState {
     /// Whether `offset` is one of this stream's: its position exists and carries its generation.
     pub fn owns(&self, offset: Offset) -> bool {
         offset.position <= self.tail && self.generations.offset_at(offset.position) == offset
+    }
+
+    /// One of its documents.
+    pub fn setting(&self, key: SettingKey) -> Option<&Arc<[u8]>> {
+        self.settings.as_ref()?.get(key)
+    }
+
+    /// How many changes there were of the documents that judge its content.
+    pub fn content_revision(&self) -> u64 {
+        let settings = self.settings.as_ref();
+        settings.map_or(0, |settings| settings.content_revision())
     }
 
     /// How its bytes are framed.

@@ -75,6 +75,7 @@ fn append(body: Body) -> Append {
         producer: None,
         expected: None,
         close: false,
+        judged_under: 0,
     }
 }
 
@@ -150,6 +151,7 @@ impl Bench {
         Create {
             name: name("s"),
             spec,
+            settings: Vec::new(),
             body: Body::Empty,
             source: None,
         }
@@ -251,6 +253,7 @@ fn fork_of(source: &Bench, position: u64) -> Create {
             fork: Some(fork),
             ..plain()
         },
+        settings: Vec::new(),
         body: Body::Empty,
         source: Some(source.as_source(position)),
     }

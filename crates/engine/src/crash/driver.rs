@@ -56,6 +56,7 @@ impl Driver {
         self.0.submit(Command::Create(Box::new(Create {
             name: name.clone(),
             spec: spec.clone(),
+            settings: Vec::new(),
             body: body.clone(),
             source,
         })))

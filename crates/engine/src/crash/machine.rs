@@ -29,6 +29,8 @@ pub(super) struct Machine {
 /// What a reader finds under a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Found {
+    /// A document of its settings.
+    pub(super) document: Option<String>,
     pub(super) bytes: Vec<u8>,
     pub(super) closed: bool,
     pub(super) tail: Offset,
@@ -180,6 +182,7 @@ impl Machine {
             Command::Create(create) => &create.name,
             Command::Append { name, .. }
             | Command::Trim { name, .. }
+            | Command::Configure { name, .. }
             | Command::Delete { name } => name,
             #[cfg(test)]
             Command::Panic => return ShardId::ZERO,
@@ -348,6 +351,9 @@ impl Machine {
             return None;
         }
         Some(Found {
+            document: state
+                .setting(millrace_core::SettingKey::ATTRIBUTES)
+                .map(|document| String::from_utf8_lossy(document).into_owned()),
             bytes: self.read(&state, state.trimmed),
             closed: state.is_closed(),
             tail: state.tail_offset(),
@@ -431,6 +437,7 @@ pub(super) fn create(name: &StreamName, body: &[u8], lifetime: Lifetime) -> Comm
     Command::Create(Box::new(Create {
         name: name.clone(),
         spec,
+        settings: Vec::new(),
         body: framed(body),
         source: None,
     }))
@@ -455,6 +462,7 @@ pub(super) fn fork(name: &StreamName, source: &StreamName, resolved: ForkSource)
     Command::Create(Box::new(Create {
         name,
         spec,
+        settings: Vec::new(),
         body,
         source,
     }))

@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use millrace_core::{
-    Lifetime, Offset, ProducerClaim, ProducerId, Refusal, ShardId, StreamName, StreamPos,
+    Lifetime, Offset, ProducerClaim, ProducerId, Refusal, SettingKey, ShardId, StreamName,
+    StreamPos,
     slot::{shard_of, slot_of},
     stream::Outcome,
 };
@@ -332,6 +333,11 @@ impl Run {
             let to = stream.trimmed + usize::try_from(by).expect("small");
             return Some(Change::Trim { name, to });
         }
+        if kind == 3 {
+            self.bodies += 1;
+            let document = (self.rng.below(3) > 0).then(|| format!("{}", self.bodies));
+            return Some(Change::Configure { name, document });
+        }
         if stream.closed {
             return None;
         }
@@ -380,8 +386,10 @@ impl Run {
         let name = NAMES[usize::try_from(self.rng.below(NAMES.len() as u64)).expect("small")];
         let found = machine.find(&named(name));
         let wanted = self.worlds[0].get(name);
-        let same = found.as_ref().map(|found| (&found.bytes[..], found.closed))
-            == wanted.map(|stream| (stream.shown(), stream.closed));
+        let same = found
+            .as_ref()
+            .map(|found| (&found.bytes[..], found.closed, &found.document))
+            == wanted.map(|stream| (stream.shown(), stream.closed, &stream.document));
         assert!(
             same,
             "seed {}: {name} reads differently than written",
@@ -444,10 +452,11 @@ impl Run {
             let free = machine.state(&named(name)).is_none();
             let found = machine
                 .find(&named(name))
-                .map(|found| (found.bytes, found.closed));
-            let wanted = world
-                .get(name)
-                .map(|stream| (stream.shown().to_vec(), stream.closed));
+                .map(|found| (found.bytes, found.closed, found.document));
+            let wanted = world.get(name).map(|stream| {
+                let document = stream.document.clone();
+                (stream.shown().to_vec(), stream.closed, document)
+            });
             free == world.is_free(name) && found == wanted
         })
     }
@@ -489,6 +498,13 @@ fn command(machine: &mut Machine, change: &Change) -> Command {
                 to,
             }
         }
+        Change::Configure { name, document } => Command::Configure {
+            name: named(name),
+            change: Box::new(vec![(
+                SettingKey::ATTRIBUTES,
+                document.as_ref().map(|text| text.as_bytes().into()),
+            )]),
+        },
         Change::Delete { name } => Command::Delete { name: named(name) },
     }
 }

@@ -21,6 +21,8 @@ pub(super) struct Stream {
     pub(super) ends: Vec<usize>,
     /// What lies before can be read no longer.
     pub(super) trimmed: usize,
+    /// A document of its settings.
+    pub(super) document: Option<String>,
     soft_deleted: bool,
     source: Option<u64>,
     forks: BTreeSet<u64>,
@@ -48,6 +50,10 @@ pub(super) enum Change {
         name: String,
         to: usize,
     },
+    Configure {
+        name: String,
+        document: Option<String>,
+    },
     Delete {
         name: String,
     },
@@ -60,6 +66,7 @@ impl Change {
             | Self::Append { name, .. }
             | Self::Fork { name, .. }
             | Self::Trim { name, .. }
+            | Self::Configure { name, .. }
             | Self::Delete { name } => name,
         }
     }
@@ -139,6 +146,13 @@ impl World {
                     .get_mut(&self.names[name])
                     .expect("it is there");
                 stream.trimmed = *to;
+            }
+            Change::Configure { name, document } => {
+                let stream = self
+                    .streams
+                    .get_mut(&self.names[name])
+                    .expect("it is there");
+                stream.document.clone_from(document);
             }
             Change::Delete { name } => {
                 let id = self.names[name];

@@ -23,8 +23,8 @@ mod turn;
 use std::sync::Arc;
 
 use millrace_core::{
-    Append, Body, Create, Offset, Refusal, ShardId, StreamId, StreamName, StreamPos, Timestamp,
-    stream::Outcome,
+    Append, Body, Change, Create, Offset, Refusal, ShardId, StreamId, StreamName, StreamPos,
+    Timestamp, stream::Outcome,
 };
 use tokio::sync::oneshot;
 
@@ -103,6 +103,11 @@ pub(crate) enum Command {
     Delete { name: StreamName },
     /// Let nobody read what lies before an offset.
     Trim { name: StreamName, to: Offset },
+    /// Change documents of a stream's settings.
+    Configure {
+        name: StreamName,
+        change: Box<dyn Change>,
+    },
     /// End a stream whose life is over.
     Expire { stream: StreamId },
     /// Log a deadline that reads moved.
@@ -132,6 +137,7 @@ impl Command {
             Self::Create(_)
             | Self::CreateFork { .. }
             | Self::AddFork { .. }
+            | Self::Configure { .. }
             | Self::Touch { .. } => false,
             Self::Append { append, .. } => append.is_close_only(),
             Self::Atomic(entries) => entries.iter().all(|entry| entry.command.is_urgent()),
@@ -172,13 +178,18 @@ impl Command {
                 let lineage = source.map_or(0, |source| {
                     source.lineage.len() + source.generations.as_slice().len() + 2
                 });
-                (Some(&create.body), 8 * 1024 + 40 * lineage as u64)
+                let documents = create.settings.bytes_max();
+                (
+                    Some(&create.body),
+                    8 * 1024 + 40 * lineage as u64 + documents,
+                )
             }
             Self::Append { append, .. } => (Some(&append.body), 2 * 1024),
             Self::Atomic(entries) => {
                 let each = entries.iter().map(|entry| entry.command.log_bytes_max());
                 return each.sum();
             }
+            Self::Configure { change, .. } => (None, 512 + change.bytes_max()),
             _ => (None, 256),
         };
         let messages = match body {

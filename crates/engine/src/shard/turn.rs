@@ -317,6 +317,11 @@ impl ShardCore {
                 let judge = Seen::judge(seen.as_ref(), now);
                 decide::trim(Seen::state(seen.as_ref()), to, judge)
             }
+            Command::Configure { name, change } => {
+                let seen = self.named(&name, overlay)?;
+                let judge = Seen::judge(seen.as_ref(), now);
+                decide::configure(Seen::state(seen.as_ref()), &*change, judge)
+            }
             Command::Expire { stream } => {
                 let seen = self.identified(stream, overlay)?;
                 decide::expire(Seen::state(seen.as_ref()), Seen::judge(seen.as_ref(), now))

@@ -17,7 +17,7 @@ use super::{
     number,
     tables::{
         DOOMED, EXPIRY, EXTENTS, FORKS, GENERATIONS, LOGS, META, META_COMMIT, META_MANIFEST,
-        META_NEXT_SEGMENT, NAMES, PRODUCERS, SCATTERED, SEGMENTS, STREAMS,
+        META_NEXT_SEGMENT, NAMES, PRODUCERS, SCATTERED, SEGMENTS, SETTINGS, STREAMS,
     },
 };
 use crate::{
@@ -32,6 +32,7 @@ pub(super) struct Tables<'tx> {
     streams: Table<'tx, u64, &'static [u8]>,
     extents: Table<'tx, (u64, u64), &'static [u8]>,
     producers: Table<'tx, (u64, &'static [u8]), &'static [u8]>,
+    settings: Table<'tx, u64, &'static [u8]>,
     expiry: Table<'tx, (u64, u64), ()>,
     forks: Table<'tx, (u64, u64), ()>,
     segments: Table<'tx, u64, (u64, u64, u64)>,
@@ -57,6 +58,7 @@ impl<'tx> Tables<'tx> {
             streams: tx.open_table(STREAMS)?,
             extents: tx.open_table(EXTENTS)?,
             producers: tx.open_table(PRODUCERS)?,
+            settings: tx.open_table(SETTINGS)?,
             expiry: tx.open_table(EXPIRY)?,
             forks: tx.open_table(FORKS)?,
             segments: tx.open_table(SEGMENTS)?,

@@ -1,9 +1,9 @@
 //! What can be asked of the catalog. Every answer is of one commit, the last one when it was asked.
 
-use std::ops::Bound;
+use std::{ops::Bound, sync::Arc};
 
 use millrace_core::{
-    Generation, Lsn, ProducerId, SegmentId, StreamId, StreamName, Timestamp,
+    Generation, Lsn, ProducerId, SegmentId, Settings, StreamId, StreamName, Timestamp,
     slot::SLOTS,
     stream::{ProducerState, StreamState},
 };
@@ -15,12 +15,12 @@ use super::{
     number, row,
     tables::{
         DOOMED, EXPIRY, EXTENTS, FORKS, GENERATIONS, LOGS, META, META_MANIFEST, META_NEXT_SEGMENT,
-        NAMES, PRODUCERS, SCATTERED, SEGMENTS, STREAMS, extent_in, malformed,
+        NAMES, PRODUCERS, SCATTERED, SEGMENTS, SETTINGS, STREAMS, extent_in, malformed,
     },
 };
 use crate::{
     StoreError,
-    codec::{Decoder, Stored},
+    codec::{Decoder, Malformed, Stored},
     segment::Extent,
     wal::LogId,
 };
@@ -74,7 +74,7 @@ impl Catalog {
             let Some(id) = id.map(|value| StreamId::from_raw(value.value())) else {
                 return Ok(None);
             };
-            let state = state_in(&tx.open_table(STREAMS)?, id)?.ok_or_else(|| {
+            let state = state_in(tx, &tx.open_table(STREAMS)?, id)?.ok_or_else(|| {
                 let what =
                     format!("the catalog names stream {id} ({name}), which it does not have");
                 StoreError::corrupt(what)
@@ -86,7 +86,7 @@ impl Catalog {
 
     /// A stream; a soft-deleted one too.
     pub fn stream(&self, id: StreamId) -> Result<Option<StreamState>, StoreError> {
-        self.read(|tx| state_in(&tx.open_table(STREAMS)?, id))
+        self.read(|tx| state_in(tx, &tx.open_table(STREAMS)?, id))
     }
 
     /// A stream's extents in order: contiguous, from its own first position on.
@@ -102,7 +102,7 @@ impl Catalog {
             let extents = tx.open_table(EXTENTS)?;
             let mut found = Vec::with_capacity(ids.len());
             for &id in ids {
-                if let Some(state) = state_in(&streams, id)? {
+                if let Some(state) = state_in(tx, &streams, id)? {
                     let extents = extents_in(&extents, id)?;
                     found.push(StreamRow { state, extents });
                 }
@@ -238,10 +238,32 @@ impl Catalog {
             for entry in table.range((start, Bound::Unbounded))?.take(limit) {
                 let (id, value) = entry?;
                 let id = StreamId::from_raw(id.value());
-                let state = row::state_in(value.value(), id);
-                states.push(state.map_err(|fault| malformed("streams", id, fault))?);
+                states.push(state_of(tx, value.value(), id)?);
             }
             Ok(states)
+        })
+    }
+
+    /// Every stream that has settings, with them, in the order of their ids: up to `limit` behind
+    /// `after`.
+    pub fn settings(
+        &self,
+        after: Option<StreamId>,
+        limit: usize,
+    ) -> Result<Vec<(StreamId, Settings)>, StoreError> {
+        self.read(|tx| {
+            let Some(table) = settings_table(tx)? else {
+                return Ok(Vec::new());
+            };
+            let start = after.map_or(Bound::Unbounded, |id| Bound::Excluded(id.get()));
+            let mut found = Vec::new();
+            for entry in table.range((start, Bound::Unbounded))?.take(limit) {
+                let (id, value) = entry?;
+                let id = StreamId::from_raw(id.value());
+                let settings = decoded_settings(value.value());
+                found.push((id, settings.map_err(|f| malformed("settings", id, f))?));
+            }
+            Ok(found)
         })
     }
 
@@ -319,14 +341,59 @@ impl Catalog {
 type Streams = ReadOnlyTable<u64, &'static [u8]>;
 type Extents = ReadOnlyTable<(u64, u64), &'static [u8]>;
 
-fn state_in(table: &Streams, id: StreamId) -> Result<Option<StreamState>, Fault> {
-    let Some(value) = table.get(id.get())? else {
-        return Ok(None);
+fn state_in(
+    tx: &ReadTransaction,
+    table: &Streams,
+    id: StreamId,
+) -> Result<Option<StreamState>, Fault> {
+    match table.get(id.get())? {
+        Some(value) => Ok(Some(state_of(tx, value.value(), id)?)),
+        None => Ok(None),
+    }
+}
+
+/// The state in a row, with its settings.
+fn state_of(tx: &ReadTransaction, row: &[u8], id: StreamId) -> Result<StreamState, Fault> {
+    let in_row = |fault| malformed("streams", id, fault);
+    let mut state = row::state_in(row, id).map_err(in_row)?;
+    let revision = row::Head::take(row).map_err(in_row)?.settings;
+    if revision > 0 {
+        state.settings = Some(Arc::new(settings_in(tx, id, revision)?));
+    }
+    Ok(state)
+}
+
+/// A stream's settings, which its row says are there, of this revision.
+fn settings_in(tx: &ReadTransaction, id: StreamId, revision: u64) -> Result<Settings, Fault> {
+    let missing = || {
+        let what = format!("the catalog does not have the settings of stream {id}");
+        StoreError::corrupt(what)
     };
-    let state = row::state_in(value.value(), id);
-    Ok(Some(
-        state.map_err(|fault| malformed("streams", id, fault))?,
-    ))
+    let table = tx.open_table(SETTINGS)?;
+    let value = table.get(id.get())?.ok_or_else(missing)?;
+    let settings = decoded_settings(value.value()).map_err(|f| malformed("settings", id, f))?;
+    if settings.revision() != revision {
+        return Err(missing().into());
+    }
+    Ok(settings)
+}
+
+/// A catalog that was made before there were settings has no table of them until its first commit.
+pub(crate) fn settings_table(
+    tx: &ReadTransaction,
+) -> Result<Option<ReadOnlyTable<u64, &'static [u8]>>, Fault> {
+    match tx.open_table(SETTINGS) {
+        Ok(table) => Ok(Some(table)),
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub(crate) fn decoded_settings(value: &[u8]) -> Result<Settings, Malformed> {
+    let mut from = Decoder::new(value);
+    let settings = Settings::take(&mut from)?;
+    from.finish()?;
+    Ok(settings)
 }
 
 pub(crate) fn extents_in(table: &Extents, id: StreamId) -> Result<Vec<Extent>, Fault> {

@@ -20,14 +20,21 @@ use crate::codec::{
 const VERSION: u8 = 1;
 /// The layout of the row of a stream that was trimmed: where it begins follows the rest.
 const VERSION_TRIMMED: u8 = 2;
-/// The length of a row's head.
-pub(crate) const HEAD_BYTES: usize = 26;
+/// The layout of the row of a stream that has settings: which ones is in the head, and where the stream
+/// begins follows the rest.
+const VERSION_SETTINGS: u8 = 3;
+/// The length of a row's head without settings.
+const HEAD_BYTES: usize = 26;
+/// What settings add to it.
+const REVISION_BYTES: usize = 8;
 
 /// What a commit needs of the row that it replaces, to keep the indexes in step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
     /// Whether the state says where the stream was trimmed.
     pub(crate) trimmed: bool,
+    /// The revision of its settings, which have a row of their own; 0 where it never had any.
+    pub(crate) settings: u64,
     /// How many extents the stream has.
     pub(crate) extents: u32,
     /// How many forks refer to it.
@@ -40,25 +47,37 @@ pub(crate) struct Head {
 
 impl Head {
     fn put(&self, out: &mut Encoder) {
-        out.u8(if self.trimmed {
-            VERSION_TRIMMED
-        } else {
-            VERSION
+        out.u8(match (self.settings, self.trimmed) {
+            (0, false) => VERSION,
+            (0, true) => VERSION_TRIMMED,
+            _ => VERSION_SETTINGS,
         });
         out.u32(self.extents);
         out.u32(self.forks);
         out.u64(self.sealed.get());
         self.deadline.is_some().put(out);
         out.u64(self.deadline.unwrap_or_default().get());
+        if self.settings > 0 {
+            out.u64(self.settings);
+        }
+    }
+
+    /// Its length.
+    fn bytes(&self) -> usize {
+        match self.settings {
+            0 => HEAD_BYTES,
+            _ => HEAD_BYTES + REVISION_BYTES,
+        }
     }
 
     /// Reads the head of a row.
     pub(crate) fn take(row: &[u8]) -> Result<Self, Malformed> {
         let mut from = Decoder::new(row);
         let fault = from.malformed("the version of a stream's row");
-        let trimmed = match from.u8("a stream's row")? {
-            VERSION => false,
-            VERSION_TRIMMED => true,
+        let (trimmed, has_settings) = match from.u8("a stream's row")? {
+            VERSION => (false, false),
+            VERSION_TRIMMED => (true, false),
+            VERSION_SETTINGS => (true, true),
             _ => return Err(fault),
         };
         let extents = from.u32("the extents")?;
@@ -66,8 +85,16 @@ impl Head {
         let sealed = StreamPos(from.u64("the sealed position")?);
         let expires = bool::take(&mut from)?;
         let deadline = Timestamp(from.u64("the deadline")?);
+        let settings = match has_settings {
+            true => from.u64("the revision of the settings")?,
+            false => 0,
+        };
+        if has_settings && settings == 0 {
+            return Err(fault);
+        }
         Ok(Self {
             trimmed,
+            settings,
             extents,
             forks,
             deadline: expires.then_some(deadline),
@@ -86,15 +113,26 @@ pub(crate) fn forks_of(state: &StreamState) -> u32 {
     u32::try_from(state.forks.len()).expect("fewer than 2^32 forks of one stream")
 }
 
+/// The revision of a stream's settings; 0 where it never had any.
+pub(crate) fn revision_of(state: &StreamState) -> u64 {
+    let settings = state.settings.as_ref();
+    settings.map_or(0, |settings| settings.revision())
+}
+
 /// A whole row.
 pub(crate) fn row(head: &Head, state: &StreamState) -> Vec<u8> {
     let mut out = Encoder::with_capacity(256);
+    let settings = revision_of(state);
     let head = Head {
-        trimmed: state.trimmed > StreamPos::ZERO,
+        trimmed: state.trimmed > StreamPos::ZERO || settings > 0,
+        settings,
         ..*head
     };
     head.put(&mut out);
     put_state(state, &mut out);
+    if head.trimmed {
+        state.trimmed.put(&mut out);
+    }
     out.finish()
 }
 
@@ -102,19 +140,20 @@ pub(crate) fn row(head: &Head, state: &StreamState) -> Vec<u8> {
 pub(crate) fn with_head(head: &Head, row: &[u8]) -> Vec<u8> {
     let mut out = Encoder::with_capacity(row.len());
     head.put(&mut out);
-    out.raw(&row[HEAD_BYTES..]);
+    out.raw(&row[head.bytes()..]);
     out.finish()
 }
 
-/// The state in a row.
+/// The state in a row, but for its settings.
 pub(crate) fn state_in(row: &[u8], id: StreamId) -> Result<StreamState, Malformed> {
     let head = Head::take(row)?;
-    let mut from = Decoder::starting_at(row, HEAD_BYTES);
+    let mut from = Decoder::starting_at(row, head.bytes());
     let mut state = take_state(&mut from, id)?;
     if head.trimmed {
         let fault = from.malformed("where a stream was trimmed");
         state.trimmed = Stored::take(&mut from)?;
-        if state.trimmed == StreamPos::ZERO || state.trimmed > state.tail {
+        let is_zero = state.trimmed == StreamPos::ZERO && head.settings == 0;
+        if is_zero || state.trimmed > state.tail {
             return Err(fault);
         }
     }
@@ -140,9 +179,6 @@ fn put_state(state: &StreamState, out: &mut Encoder) {
     state.deadline.put(out);
     out.varint(u64::from(state.producer_count));
     state.written_at.put(out);
-    if state.trimmed > StreamPos::ZERO {
-        state.trimmed.put(out);
-    }
 }
 
 fn take_state(from: &mut Decoder<'_>, id: StreamId) -> Result<StreamState, Malformed> {
@@ -168,5 +204,6 @@ fn take_state(from: &mut Decoder<'_>, id: StreamId) -> Result<StreamState, Malfo
         producer_count: from.varint_u32("the number of producers")?,
         written_at: Stored::take(from)?,
         trimmed: StreamPos::ZERO,
+        settings: None,
     })
 }

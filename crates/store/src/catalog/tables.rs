@@ -21,6 +21,8 @@ pub(crate) const EXTENTS: TableDefinition<'_, (u64, u64), &[u8]> = TableDefiniti
 /// (Stream id, producer id) to producer state.
 pub(crate) const PRODUCERS: TableDefinition<'_, (u64, &[u8]), &[u8]> =
     TableDefinition::new("producers");
+/// Stream id to its settings, of the streams whose row says that there are.
+pub(crate) const SETTINGS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("settings");
 /// (Deadline, stream id): the streams that expire, in the order they do.
 pub(crate) const EXPIRY: TableDefinition<'_, (u64, u64), ()> = TableDefinition::new("expiry");
 /// (Source, fork): the forks of every row, so that they can be walked without the rows.

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use millrace_core::{
-    Event, FilePos, Generation, Lsn, ProducerId, SegmentId, SlotId, StreamId, StreamPos, Timestamp,
+    Event, FilePos, Generation, Lsn, ProducerId, SegmentId, SettingKey, SlotId, StreamId,
+    StreamPos, Timestamp,
     stream::{ProducerState, StreamState, apply},
 };
 use millrace_env::{Env, Fault, FaultError, FaultOp, Rng, SimDisk};
@@ -124,6 +125,47 @@ fn names_come_in_byte_order_page_by_page() {
     assert_eq!(page("a/", Some("a"), 1), ["a/1"]);
     assert_eq!(page("a/", Some("a/2"), 10), Vec::<String>::new());
     assert_eq!(page("a/", Some("b"), 10), Vec::<String>::new());
+}
+
+fn configured(state: StreamState, key: u8, document: Option<&str>) -> StreamState {
+    let document = document.map(|text| text.as_bytes().into());
+    let event = Event::Configured {
+        stream: state.id,
+        changes: vec![(SettingKey(key), document)],
+    };
+    apply(Some(state), &event).expect("settings end no stream")
+}
+
+#[test]
+fn settings_are_what_they_were_set_to_and_go_with_their_stream() {
+    let env = env(4);
+    let catalog = open(&env);
+    let plain = created("plain", 1);
+    let one = configured(created("a", 1), 1, Some("{}"));
+    catalog.commit(upsert(&[&one, &plain])).unwrap();
+    let kept = |state: &StreamState| catalog.stream(state.id).unwrap().unwrap();
+    assert_eq!((kept(&one), kept(&plain)), (one.clone(), plain.clone()));
+    // A commit that says nothing of them leaves them, one that does replaces them.
+    let longer = appended(one, &payload(&Rng::from_seed(1), &[3]), Timestamp(9));
+    catalog.commit(upsert(&[&longer])).unwrap();
+    assert_eq!(kept(&longer), longer);
+    let two = configured(configured(longer, 5, Some("schema")), 1, None);
+    catalog.commit(upsert(&[&two])).unwrap();
+    let rows = catalog.rows(&[two.id, plain.id]).unwrap();
+    let states: Vec<_> = rows.into_iter().map(|row| row.state).collect();
+    assert_eq!(states, [two.clone(), plain]);
+    let settings = two.settings.as_deref().cloned().unwrap();
+    assert_eq!(settings.content_revision(), 1);
+    assert_eq!(catalog.settings(None, 9).unwrap(), [(two.id, settings)]);
+    let removed = Commit {
+        removed: vec![two.id],
+        ..Commit::default()
+    };
+    catalog.commit(removed).unwrap();
+    assert_eq!(catalog.settings(None, 9).unwrap(), []);
+    drop(catalog);
+    let report = crate::check::run(&env, crate::check::Lock::Held).unwrap();
+    assert!(report.is_whole(), "{report:?}");
 }
 
 #[test]
@@ -754,7 +796,8 @@ proptest! {
         let rng = Rng::from_seed(seed);
         let state = any_state(&rng);
         let head = row::Head {
-            trimmed: state.trimmed > StreamPos::ZERO,
+            trimmed: state.trimmed > StreamPos::ZERO || state.settings.is_some(),
+            settings: row::revision_of(&state),
             extents: u32::try_from(rng.below(9)).unwrap(),
             forks: row::forks_of(&state),
             deadline: row::deadline_of(&state),
@@ -762,6 +805,8 @@ proptest! {
         };
         let bytes = row::row(&head, &state);
         prop_assert_eq!(row::Head::take(&bytes).unwrap(), head);
+        // Settings are in a table of their own.
+        let state = StreamState { settings: None, ..state };
         prop_assert_eq!(row::state_in(&bytes, state.id).unwrap(), state.clone());
         let other = row::Head { extents: 77, ..head };
         let bytes = row::with_head(&other, &bytes);
@@ -773,7 +818,7 @@ proptest! {
     fn a_damaged_row_never_panics(seed: u64, cut in 0usize..400, at in 0usize..400, with: u8) {
         let rng = Rng::from_seed(seed);
         let state = any_state(&rng);
-        let head = row::Head { trimmed: false, extents: 0, forks: 0, deadline: None, sealed: StreamPos(0) };
+        let head = row::Head { trimmed: false, settings: 0, extents: 0, forks: 0, deadline: None, sealed: StreamPos(0) };
         let mut bytes = row::row(&head, &state);
         if let Some(byte) = bytes.get_mut(at) {
             *byte ^= with;
@@ -817,7 +862,8 @@ fn any_state(rng: &Rng) -> StreamState {
             state.trimmed = StreamPos(rng.below(state.tail.get().saturating_add(1).max(1)));
         }
         for _ in 0..rng.below(4) {
-            state = match rng.below(3) {
+            state = match rng.below(4) {
+                3 => configured(state, 1, Some("x")),
                 0 => forked(state, StreamId::from_raw(rng.next())),
                 1 => touched(state, rng.next()),
                 _ if state.tail.get() < 1 << 40 => {

@@ -13,7 +13,7 @@ use crate::{
     catalog::{
         CATALOG_FILE, Catalog,
         fault::Fault,
-        reads::name_in,
+        reads::{decoded_settings, name_in, settings_table},
         row::{self, Head},
         tables::{self, DOOMED, EXPIRY, EXTENTS, FORKS, META, NAMES, PRODUCERS, SEGMENTS, STREAMS},
     },
@@ -91,6 +91,7 @@ impl<'tx> Look<'tx> {
         self.expiry()?;
         self.forks()?;
         self.producers()?;
+        self.settings()?;
         self.live_bytes()
     }
 
@@ -305,6 +306,37 @@ impl<'tx> Look<'tx> {
                     "there are producers of stream {id}, which is not there"
                 ));
             }
+        }
+        Ok(())
+    }
+
+    /// Every stream whose row says so has settings of that revision, and no other has any.
+    fn settings(&mut self) -> Result<(), Fault> {
+        let mut found = BTreeMap::new();
+        let table = settings_table(self.tx)?;
+        let entries = table.as_ref().map(ReadableTable::iter).transpose()?;
+        for entry in entries.into_iter().flatten() {
+            let (id, value) = entry?;
+            let id = StreamId::from_raw(id.value());
+            match decoded_settings(value.value()) {
+                Ok(settings) => {
+                    found.insert(id, settings.revision());
+                }
+                Err(fault) => {
+                    let what = tables::malformed("settings", id, fault);
+                    self.report.error(CATALOG_FILE, what, RESTORE);
+                }
+            }
+        }
+        let rows = self.streams.iter();
+        let rows = rows.filter(|(_, seen)| seen.head.settings > 0);
+        let want: BTreeMap<StreamId, u64> =
+            rows.map(|(id, seen)| (*id, seen.head.settings)).collect();
+        let ids: BTreeSet<StreamId> = want.keys().chain(found.keys()).copied().collect();
+        for id in ids.into_iter().filter(|id| want.get(id) != found.get(id)) {
+            self.wrong(format!(
+                "stream {id} has not the settings that its row says"
+            ));
         }
         Ok(())
     }

@@ -13,7 +13,10 @@ use millrace_core::{
 
 use super::{
     Decoder, Encoder, Malformed, Stored,
-    parts::{put_generations, put_lineage, put_seq, take_generations, take_lineage, take_seq},
+    parts::{
+        put_changes, put_generations, put_lineage, put_seq, take_changes, take_generations,
+        take_lineage, take_seq,
+    },
 };
 
 const CREATED: u8 = 1;
@@ -24,6 +27,7 @@ const FORK_ADDED: u8 = 5;
 const FORK_DROPPED: u8 = 6;
 const GENERATION_RAISED: u8 = 7;
 const TRIMMED: u8 = 8;
+const CONFIGURED: u8 = 9;
 
 /// More than any record's fields of bounded size take, texts and lists not counted.
 const FIXED_BYTES_MAX: u64 = 192;
@@ -56,6 +60,10 @@ pub fn put_event(event: &Event, out: &mut Encoder) -> Range<usize> {
         Event::Trimmed { stream, to } => {
             put_head(TRIMMED, *stream, out);
             to.put(out);
+        }
+        Event::Configured { stream, changes } => {
+            put_head(CONFIGURED, *stream, out);
+            put_changes(changes, out);
         }
         Event::GenerationRaised { stream, generation } => {
             put_head(GENERATION_RAISED, *stream, out);
@@ -93,6 +101,10 @@ pub fn take_event(frame: &Bytes, from: &mut Decoder<'_>) -> Result<Event, Malfor
             stream,
             to: StreamPos::take(from)?,
         },
+        CONFIGURED => Event::Configured {
+            stream,
+            changes: take_changes(from)?,
+        },
         GENERATION_RAISED => Event::GenerationRaised {
             stream,
             generation: Generation::take(from)?,
@@ -128,6 +140,12 @@ pub fn event_bytes_max(event: &Event) -> u64 {
                 + appended.forgets.as_ref().map_or(0, |id| id.as_str().len())
                 + appended.seq.as_ref().map_or(0, |seq| seq.len());
             texts as u64 + payload_bytes_max(&appended.payload)
+        }
+        Event::Configured { changes, .. } => {
+            let documents = changes.iter();
+            let documents = documents.filter_map(|(_, document)| document.as_ref());
+            let bytes: u64 = documents.map(|document| document.len() as u64).sum();
+            bytes + changes.len() as u64 * LIST_ITEM_BYTES_MAX
         }
         _ => 0,
     };

@@ -3,11 +3,15 @@
 //! Their layouts carry no version: what contains them does. Decoders check every rule of the noun,
 //! so that what they give out is as good as what was put in.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use millrace_core::{
     ContentType, CreateSpec, DeleteReason, ForkAnchor, ForkPoint, ForkRequest, Generation,
-    Lifetime, Offset, ProducerClaim, ProducerId, StreamId, StreamName, StreamPos, Timestamp,
+    Lifetime, NewSettings, Offset, ProducerClaim, ProducerId, SettingKey, Settings, StreamId,
+    StreamName, StreamPos, Timestamp,
     limits::STREAM_SEQ_BYTES_MAX,
     stream::{Ancestor, Closure, GenerationStart, Generations, ProducerState},
 };
@@ -124,6 +128,77 @@ impl Stored for ProducerState {
             seq: from.varint("a producer sequence number")?,
             used_at: Stored::take(from)?,
         })
+    }
+}
+
+/// Appends changes of settings.
+pub fn put_changes(changes: &[(SettingKey, Option<Arc<[u8]>>)], out: &mut Encoder) {
+    out.varint(changes.len() as u64);
+    for (key, document) in changes {
+        out.u8(key.0);
+        document.is_some().put(out);
+        if let Some(document) = document {
+            out.bytes(document);
+        }
+    }
+}
+
+/// Reads what [`put_changes`] wrote: each key once, in no order that means anything; a document is
+/// never empty.
+pub fn take_changes(from: &mut Decoder<'_>) -> Result<NewSettings, Malformed> {
+    let fault = from.malformed("changes of settings");
+    let count = from.count(2, "changes of settings")?;
+    let mut changes = NewSettings::with_capacity(count);
+    for _ in 0..count {
+        let key = SettingKey(from.u8("the key of a document")?);
+        let document = match bool::take(from)? {
+            true => Some(Arc::from(from.bytes("a document")?)),
+            false => None,
+        };
+        let is_empty = document
+            .as_ref()
+            .is_some_and(|document: &Arc<[u8]>| document.is_empty());
+        if is_empty || changes.iter().any(|(known, _)| *known == key) {
+            return Err(fault);
+        }
+        changes.push((key, document));
+    }
+    if changes.is_empty() {
+        Err(fault)
+    } else {
+        Ok(changes)
+    }
+}
+
+/// All of a stream's settings, as the catalog has them.
+impl Stored for Settings {
+    fn put(&self, out: &mut Encoder) {
+        out.varint(self.revision());
+        out.varint(self.content_revision());
+        out.varint(self.documents().len() as u64);
+        for (key, document) in self.documents() {
+            out.u8(key.0);
+            out.bytes(document);
+        }
+    }
+
+    fn take(from: &mut Decoder<'_>) -> Result<Self, Malformed> {
+        let fault = from.malformed("settings");
+        let revision = from.varint("a revision")?;
+        let content_revision = from.varint("a revision")?;
+        let count = from.count(3, "settings")?;
+        let mut documents = BTreeMap::new();
+        for _ in 0..count {
+            let key = SettingKey(from.u8("the key of a document")?);
+            let document: Arc<[u8]> = from.bytes("a document")?.into();
+            let is_last = documents
+                .last_key_value()
+                .is_none_or(|(last, _)| *last < key);
+            if !is_last || documents.insert(key, document).is_some() {
+                return Err(fault);
+            }
+        }
+        Self::stored(revision, content_revision, documents).ok_or(fault)
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use millrace_core::{
     Appended, ContentType, CreateSpec, Created, DeleteReason, Event, ForkAnchor, ForkPoint,
-    ForkRequest, Generation, Lifetime, Offset, Payload, ProducerClaim, ProducerId, StreamId,
-    StreamName, StreamPos, Timestamp,
+    ForkRequest, Generation, Lifetime, NewSettings, Offset, Payload, ProducerClaim, ProducerId,
+    SettingKey, StreamId, StreamName, StreamPos, Timestamp,
     stream::{Ancestor, GenerationStart},
 };
 use millrace_env::Rng;
@@ -14,7 +14,7 @@ use millrace_env::Rng;
 /// Any event whose payload has fewer than `payload_max` bytes.
 pub(crate) fn event(rng: &Rng, payload_max: u64) -> Event {
     let stream = StreamId::from_raw(rng.next());
-    match rng.below(11) {
+    match rng.below(12) {
         0 => Event::Created(Box::new(created(rng, stream, payload_max))),
         1..=4 => Event::Appended(appended(rng, stream, payload_max)),
         5 => Event::Deleted {
@@ -41,11 +41,23 @@ pub(crate) fn event(rng: &Rng, payload_max: u64) -> Event {
             stream,
             to: position(rng),
         },
+        10 => Event::Configured {
+            stream,
+            changes: changes(rng),
+        },
         _ => Event::GenerationRaised {
             stream,
             generation: generation(rng),
         },
     }
+}
+
+fn changes(rng: &Rng) -> NewSettings {
+    let documents = (0..=rng.below(4)).map(|key| {
+        let key = SettingKey(u8::try_from(key).unwrap() * 9);
+        (key, maybe(rng, |rng| text(rng, 300).as_bytes().into()))
+    });
+    documents.collect()
 }
 
 /// A number of any magnitude, the extremes included.

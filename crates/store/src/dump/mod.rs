@@ -11,9 +11,12 @@ pub(crate) mod record;
 #[cfg(test)]
 mod tests;
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    sync::Arc,
+};
 
-use millrace_core::{Event, SegmentId, StreamId, stream::StreamState};
+use millrace_core::{Event, SegmentId, SettingKey, StreamId, stream::StreamState};
 use millrace_env::Env;
 
 pub use self::record::Format;
@@ -127,8 +130,18 @@ fn event_record(event: &Event) -> Record {
             record.text("fork", fork)
         }
         Event::Trimmed { to, .. } => record.number("to", to.get()),
+        Event::Configured { changes, .. } => configured(record, changes),
         Event::GenerationRaised { generation, .. } => record.number("generation", generation.get()),
     }
+}
+
+/// Which documents changed, and how long each is now.
+fn configured(record: Record, changes: &[(SettingKey, Option<Arc<[u8]>>)]) -> Record {
+    let lengths = changes.iter().map(|(key, document)| {
+        let bytes = document.as_ref().map_or(0, |document| document.len());
+        format!("{}:{bytes}", key.0)
+    });
+    record.text("documents", lengths.collect::<Vec<_>>().join(","))
 }
 
 fn event_kind(event: &Event) -> &'static str {
@@ -140,6 +153,7 @@ fn event_kind(event: &Event) -> &'static str {
         Event::ForkAdded { .. } => "fork-added",
         Event::ForkDropped { .. } => "fork-dropped",
         Event::Trimmed { .. } => "trimmed",
+        Event::Configured { .. } => "configured",
         Event::GenerationRaised { .. } => "generation-raised",
     }
 }

@@ -196,7 +196,7 @@ impl Fold {
                 }
                 known.state = apply(known.state.take(), event);
             }
-            Event::Touched { .. } | Event::ForkAdded { .. } => {
+            Event::Touched { .. } | Event::ForkAdded { .. } | Event::Configured { .. } => {
                 known.state = apply(known.state.take(), event);
             }
         }

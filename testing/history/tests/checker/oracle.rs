@@ -84,6 +84,7 @@ fn command(append: &Append) -> millrace_core::Append {
         }),
         expected: append.expected.map(|at| ExpectedTail::At(offset(at))),
         close: append.close,
+        judged_under: 0,
     }
 }
 

@@ -244,6 +244,7 @@ pub(crate) fn append_of(
         producer,
         expected: None,
         close: *close,
+        judged_under: 0,
     }
 }
 

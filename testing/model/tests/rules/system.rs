@@ -186,6 +186,7 @@ impl System {
         let mut command = Create {
             name: name.clone(),
             spec: spec.clone(),
+            settings: Vec::new(),
             body: body.clone(),
             source: None,
         };

@@ -54,6 +54,9 @@ impl Tables<'_> {
         }
         self.remove_extents(id)?;
         self.remove_producers(id)?;
+        if head.settings > 0 {
+            self.settings.remove(id.get())?;
+        }
         self.scattered.remove(id.get())?;
         Ok(())
     }
@@ -120,6 +123,7 @@ impl Tables<'_> {
             (Some((head, _)), _) => *head,
             (None, Some(state)) => Head {
                 trimmed: false,
+                settings: 0,
                 extents: 0,
                 forks: 0,
                 deadline: None,
@@ -156,7 +160,25 @@ impl Tables<'_> {
             let name = state.config.name.as_str().as_bytes().to_vec();
             self.new_names.push((name, id));
         }
+        self.change_settings(id, &head, state)?;
         self.streams.insert(id.get(), &row::row(&head, state)[..])?;
+        Ok(())
+    }
+
+    /// Puts the settings where they are not those of the row that was.
+    fn change_settings(
+        &mut self,
+        id: StreamId,
+        was: &Head,
+        state: &StreamState,
+    ) -> Result<(), Fault> {
+        if let Some(settings) = &state.settings
+            && settings.revision() != was.settings
+        {
+            let mut out = Encoder::new();
+            settings.put(&mut out);
+            self.settings.insert(id.get(), &out.finish()[..])?;
+        }
         Ok(())
     }
 

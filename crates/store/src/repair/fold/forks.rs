@@ -99,6 +99,7 @@ impl Fold {
             producer_count: 0,
             written_at: fork.config.created_at,
             trimmed: StreamPos::ZERO,
+            settings: None,
         })
     }
 

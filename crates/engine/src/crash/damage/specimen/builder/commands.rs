@@ -45,6 +45,7 @@ impl Builder {
         let create = Create {
             name: named(name),
             spec,
+            settings: Vec::new(),
             body: Body::Empty,
             source: None,
         };
