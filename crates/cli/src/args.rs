@@ -211,6 +211,16 @@ pub(crate) struct ServeArgs {
     )]
     pub(crate) scrub_interval: Duration,
 
+    /// How often streams are trimmed to what they keep
+    #[arg(
+        long,
+        env = "MILLRACE_RETENTION_INTERVAL",
+        default_value = "30s",
+        value_name = "TIME",
+        value_parser = units::duration
+    )]
+    pub(crate) retention_interval: Duration,
+
     /// Certificate chain in PEM, the server's own first: speak TLS; taken up anew when it changes
     #[arg(long, env = "MILLRACE_TLS_CERT", value_name = "FILE")]
     pub(crate) tls_cert: Option<PathBuf>,

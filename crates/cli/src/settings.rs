@@ -175,6 +175,7 @@ fn engine(args: &ServeArgs, around: &Surroundings) -> Result<Options, Failure> {
         )?,
         flush_interval: interval("--flush-interval", args.flush_interval)?,
         compaction_interval: interval("--compaction-interval", args.compaction_interval)?,
+        retention_interval: interval("--retention-interval", args.retention_interval)?,
         scrub_rate: scrub_rate(args)?,
         scrub_interval: time(
             "--scrub-interval",

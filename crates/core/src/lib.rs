@@ -22,6 +22,7 @@ pub mod name;
 pub mod offset;
 pub mod payload;
 pub mod refusal;
+pub mod retention;
 pub mod settings;
 pub mod slot;
 pub mod stream;
@@ -39,6 +40,7 @@ pub use name::{NameFault, StreamName};
 pub use offset::Offset;
 pub use payload::{Messages, Payload};
 pub use refusal::Refusal;
+pub use retention::{Retention, RetentionChange};
 pub use settings::{
     Change, NewSettings, SettingFault, SettingFaultKind, SettingKey, Settings, Standing,
 };

@@ -27,6 +27,7 @@ use crate::{
     metrics::{Figures, ShardFigures, ShardMetrics, StoreMetrics},
     options::Options,
     read::From,
+    retention::{Passes, Retained},
     scrub::Scrub,
     shard::{Command, Entry, LoadKey, Message, Reply},
     status::{ShardStatus, Status},
@@ -84,6 +85,8 @@ pub(crate) struct Shared {
     pub(crate) shards: Vec<ShardHandle>,
     pub(crate) metrics: StoreMetrics,
     pub(crate) scrub: Scrub,
+    pub(crate) retained: Arc<Retained>,
+    pub(crate) passes: Passes,
     pub(crate) stopping: Switch,
     /// When this process started: no sliding lifetime ends before it has passed from here.
     pub(crate) booted_at: Timestamp,
@@ -313,6 +316,7 @@ impl Engine {
             budget_used_bytes: shared.budget.used(),
             budget_max_bytes: shared.budget.max(),
             scrub: shared.scrub.figures(),
+            retention: shared.passes.figures(&shared.retained),
             ..Figures::default()
         };
         for shard in &shared.shards {
@@ -414,7 +418,7 @@ impl Shared {
         answer.await.map_err(|_| Refusal::Unavailable)?
     }
 
-    async fn command(
+    pub(crate) async fn command(
         &self,
         shard: ShardId,
         command: Command,

@@ -3,7 +3,7 @@
 //! Layout, in the order of an append: [`engine`] (what users call), `shard` (the turn), `live` and
 //! `directory` (what is published), [`read`] (one reader for all modes). Beside it: `fork` (where a
 //! fork branches), [`list`], `open` (recovery), `maintenance` (compaction), `scrub` (looking for
-//! damage), `budget` (memory), [`options`], [`status`], [`metrics`].
+//! damage), `retention` (trimming what is not kept), `budget` (memory), [`options`], [`status`], [`metrics`].
 //!
 //! Not here: HTTP (`millrace-server`), the rules themselves (`millrace-core`), bytes at rest
 //! (`millrace-store`).
@@ -27,6 +27,7 @@ pub mod metrics;
 mod open;
 pub mod options;
 pub mod read;
+mod retention;
 mod scrub;
 mod shard;
 pub mod status;
@@ -40,6 +41,7 @@ pub use metrics::Figures;
 pub use open::{OpenError, Opened, open};
 pub use options::{Durability, Options};
 pub use read::{Batch, Changed, From, MessageEnd, Page, Reader};
+pub use retention::{RetentionPass, RetentionStatus};
 pub use shard::task::Shard;
 pub use status::Status;
 pub use stream::{Head, Stream};

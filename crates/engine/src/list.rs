@@ -1,9 +1,10 @@
 //! Lists streams by name: the catalog's names, corrected by the changes that are not flushed yet.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use millrace_core::{
-    ContentType, Lifetime, Offset, Refusal, StreamId, StreamName, Timestamp, stream::StreamState,
+    ContentType, Lifetime, Offset, Refusal, Settings, StreamId, StreamName, Timestamp,
+    stream::StreamState,
 };
 use millrace_env::tasks;
 use millrace_store::StoreError;
@@ -27,6 +28,8 @@ pub struct Listed {
     pub expires_at: Option<Timestamp>,
     /// When it was created.
     pub created_at: Timestamp,
+    /// Its documents, where it has any.
+    pub settings: Option<Arc<Settings>>,
 }
 
 impl Engine {
@@ -38,7 +41,7 @@ impl Engine {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<Listed>, Refusal> {
-        let shared = std::sync::Arc::clone(&self.shared);
+        let shared = Arc::clone(&self.shared);
         let (prefix, after) = (prefix.to_owned(), after.map(str::to_owned));
         let listed = tasks::blocking(move || collect(&shared, &prefix, after, limit)).await;
         listed.map_err(|error| {
@@ -156,5 +159,6 @@ fn describe(
         lifetime: state.config.lifetime,
         expires_at,
         created_at: state.config.created_at,
+        settings: state.settings.clone(),
     })
 }

@@ -23,6 +23,7 @@ use crate::{
     engine::{Engine, ShardHandle, Shared},
     metrics::StoreMetrics,
     options::{Durability, Options},
+    retention::{Passes, Retained},
     scrub::Scrub,
     shard::{
         CoreOptions, FlushDone, Gathered, INBOX_MAX, Peer, ShardCore, keep_reserve, task::Shard,
@@ -77,6 +78,7 @@ pub(crate) struct Base {
     pub(crate) catalog: Catalog,
     pub(crate) segments: Segments,
     pub(crate) budget: Budget,
+    pub(crate) retained: Arc<Retained>,
     pub(crate) booted_at: Timestamp,
 }
 
@@ -117,6 +119,7 @@ impl Base {
             catalog,
             segments,
             budget,
+            retained: Arc::default(),
             booted_at,
         })
     }
@@ -149,6 +152,7 @@ impl Base {
             self.env.clone(),
             self.catalog.clone(),
             self.budget.clone(),
+            Arc::clone(&self.retained),
             &generations,
         ))
     }
@@ -161,6 +165,7 @@ pub(crate) fn recover(base: &Base) -> Result<Recovered, StoreError> {
     };
     let verified = verify_logs(base, &manifest)?;
     clean_up(base, &manifest)?;
+    base.retained.fill(&base.catalog)?;
     let boot_epoch = manifest.boot_epoch + 1;
     let shards = u16::try_from(manifest.logs.len()).expect("as many logs as shards");
     let was = if manifest.mode == MODE_MEMORY {
@@ -436,6 +441,8 @@ fn assemble(base: Base, recovered: Recovered, lock: Box<dyn Send + Sync>) -> Ope
         shards: handles,
         metrics,
         scrub: Scrub::default(),
+        retained: base.retained,
+        passes: Passes::default(),
         stopping: Switch::new(),
         booted_at: base.booted_at,
         _lock: crate::engine::Lock(lock),

@@ -44,6 +44,8 @@ pub struct Options {
     pub scrub_rate: u64,
     /// From the end of one pass of the scrub to the beginning of the next.
     pub scrub_interval: Duration,
+    /// From the end of one pass of retention to the beginning of the next.
+    pub retention_interval: Duration,
     /// How long a stream must have been idle to leave memory.
     pub idle_after: Duration,
 }
@@ -65,6 +67,7 @@ impl Options {
             compaction_interval: Duration::from_secs(10),
             scrub_rate: 8 << 20,
             scrub_interval: Duration::from_hours(7 * 24),
+            retention_interval: Duration::from_secs(30),
             idle_after: Duration::from_secs(45),
         }
     }

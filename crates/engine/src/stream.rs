@@ -42,6 +42,8 @@ pub struct Head {
     pub expires_at: Option<Timestamp>,
     /// When it was created.
     pub created_at: Timestamp,
+    /// Its documents, where it has any.
+    pub settings: Option<Arc<Settings>>,
 }
 
 impl Stream {
@@ -59,6 +61,7 @@ impl Stream {
             lifetime: state.config.lifetime,
             expires_at: self.live.deadline(state),
             created_at: state.config.created_at,
+            settings: state.settings.clone(),
         }
     }
 

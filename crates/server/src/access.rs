@@ -35,17 +35,21 @@ pub enum Action {
     Delete,
     /// Trim a stream: let nobody read its beginning any more.
     Trim,
+    /// Change what a stream carries beside its bytes, or how much of it is kept.
+    Configure,
     /// Make another stream of this one's bytes; asked of the source.
     Fork,
     /// List names.
     List,
     /// Read the server's figures.
     Metrics,
+    /// Have the server do now what it does now and then.
+    Maintain,
 }
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Create,
         Self::Append,
         Self::Close,
@@ -53,9 +57,11 @@ impl Action {
         Self::Head,
         Self::Delete,
         Self::Trim,
+        Self::Configure,
         Self::Fork,
         Self::List,
         Self::Metrics,
+        Self::Maintain,
     ];
 
     /// As a noun, for an answer.
@@ -68,9 +74,11 @@ impl Action {
             Self::Head => "looking at a stream's properties",
             Self::Delete => "deleting",
             Self::Trim => "trimming",
+            Self::Configure => "changing a stream's settings",
             Self::Fork => "forking",
             Self::List => "listing",
             Self::Metrics => "reading metrics",
+            Self::Maintain => "maintaining the server",
         }
     }
 }

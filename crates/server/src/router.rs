@@ -19,7 +19,7 @@ use hyper::body::Incoming;
 use millrace_core::StreamName;
 use millrace_wire::{
     HttpFault, Problem, ReadQuery,
-    cors::{self, BATCH_METHODS, LIVE_METHODS, READ_METHODS, STREAM_METHODS},
+    cors::{self, BATCH_METHODS, LIVE_METHODS, READ_METHODS, RETENTION_METHODS, STREAM_METHODS},
     outcome, path,
 };
 use tracing::{Instrument as _, Span};
@@ -45,6 +45,7 @@ const METRICS: &str = "/metrics";
 enum Route {
     Stream(StreamName),
     Trim(StreamName),
+    Retention,
     Listing,
     Batch,
     Live,
@@ -62,6 +63,7 @@ impl Route {
             path::LISTING => Ok(Self::Listing),
             path::BATCH => Ok(Self::Batch),
             path::LIVE => Ok(Self::Live),
+            path::RETENTION => Ok(Self::Retention),
             _ => match path::stream_name(path) {
                 Some(name) => Ok(Self::of(name?)),
                 None => Err(HttpFault::NoRoute.into()),
@@ -196,6 +198,7 @@ where
         let methods = match path {
             path::BATCH => BATCH_METHODS,
             path::LIVE => LIVE_METHODS,
+            path::RETENTION => RETENTION_METHODS,
             path if path.starts_with(path::STREAM_PREFIX) => STREAM_METHODS,
             _ => READ_METHODS,
         };
@@ -216,6 +219,11 @@ where
         Route::Listing => match head.method {
             Method::GET | Method::HEAD => Box::pin(handlers::list::list(app, &caller, head)).await,
             _ => Err(not_allowed(READ_METHODS)),
+        },
+        Route::Retention => match head.method {
+            Method::GET | Method::HEAD => handlers::retention::status(app, &caller),
+            Method::POST => Box::pin(handlers::retention::run(app, &caller)).await,
+            _ => Err(not_allowed(RETENTION_METHODS)),
         },
         Route::Live => match head.method {
             Method::GET | Method::POST => {
@@ -279,6 +287,7 @@ where
             let facts = handlers::head::head(app, caller, &name).await?;
             Ok(answer::empty(outcome::head(&facts)))
         }
+        Method::PATCH => Box::pin(handlers::patch::patch(app, caller, &name, head, body)).await,
         Method::DELETE => Box::pin(handlers::delete::delete(app, caller, &name)).await,
         _ => Err(not_allowed(STREAM_METHODS)),
     }

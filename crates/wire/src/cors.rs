@@ -5,26 +5,30 @@
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// The methods of a stream's path, for `Allow` and preflights.
-pub const STREAM_METHODS: &str = "GET, HEAD, PUT, POST, DELETE, OPTIONS";
+pub const STREAM_METHODS: &str = "GET, HEAD, PUT, POST, PATCH, DELETE, OPTIONS";
 /// The methods of the path of live reads of many streams.
 pub const LIVE_METHODS: &str = "GET, POST, OPTIONS";
 /// The methods of the path of appends to many streams.
 pub const BATCH_METHODS: &str = "POST, OPTIONS";
+/// The methods of the path of retention.
+pub const RETENTION_METHODS: &str = "GET, HEAD, POST, OPTIONS";
 /// The methods of a path that can only be read.
 pub const READ_METHODS: &str = "GET, HEAD, OPTIONS";
 
 /// The request headers that a page of another origin may send. The `*` allows all others to
 /// requests without credentials; `Authorization` has to be named beside it.
 pub const ALLOWED_HEADERS: &str = "accept, authorization, cache-control, content-type, \
-     if-none-match, last-event-id, producer-epoch, producer-id, producer-seq, stream-closed, \
+     if-none-match, last-event-id, producer-epoch, producer-id, producer-seq, stream-attributes, stream-closed, \
      stream-expected-offset, stream-expires-at, stream-fork-offset, stream-fork-sub-offset, stream-forked-from, \
+     stream-retention-max-age, stream-retention-max-bytes, stream-retention-max-messages, \
      stream-seq, stream-ttl, *";
 
 /// The answer headers that a page of another origin may see: all that a client acts on.
 pub const EXPOSED_HEADERS: &str = "content-length, content-type, etag, location, \
      producer-epoch, producer-expected-seq, producer-received-seq, producer-seq, retry-after, \
-     stream-closed, stream-cursor, stream-earliest-offset, stream-expires-at, stream-list-next, \
-     stream-next-offset, stream-sse-data-encoding, stream-start-offset, stream-ttl, stream-up-to-date";
+     stream-attributes, stream-closed, stream-cursor, stream-earliest-offset, stream-expires-at, \
+     stream-list-next, stream-next-offset, stream-retention-max-age, stream-retention-max-bytes, \
+     stream-retention-max-messages, stream-sse-data-encoding, stream-start-offset, stream-ttl, stream-up-to-date";
 
 /// How long a browser may remember a preflight: a day.
 pub const PREFLIGHT_SECONDS: &str = "86400";

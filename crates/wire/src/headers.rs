@@ -16,7 +16,7 @@ use millrace_core::{
 };
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use crate::{body::frame, offset::OffsetArg, path, refused::BadRequest};
+use crate::{body::frame, offset::OffsetArg, path, refused::BadRequest, settings::SettingsHead};
 
 macro_rules! names {
     ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
@@ -55,6 +55,14 @@ names! {
     STREAM_LIST_NEXT = "stream-list-next";
     /// Where the stream must end for an append to be carried out.
     STREAM_EXPECTED_OFFSET = "stream-expected-offset";
+    /// What the owner says of a stream, a JSON object.
+    STREAM_ATTRIBUTES = "stream-attributes";
+    /// How old a message may be.
+    STREAM_RETENTION_MAX_AGE = "stream-retention-max-age";
+    /// How many bytes are kept.
+    STREAM_RETENTION_MAX_BYTES = "stream-retention-max-bytes";
+    /// How many messages are kept.
+    STREAM_RETENTION_MAX_MESSAGES = "stream-retention-max-messages";
     /// The producer's name.
     PRODUCER_ID = "producer-id";
     /// The producer's session.
@@ -70,10 +78,12 @@ names! {
 }
 
 /// What the headers of a PUT ask for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct CreateHead {
     /// The request, normalised.
     pub spec: CreateSpec,
+    /// The documents to begin with.
+    pub settings: SettingsHead,
 }
 
 /// What the headers of a POST ask for. The content type is judged only with a body, because a
@@ -100,7 +110,8 @@ impl CreateHead {
             closed: closes(headers)?,
             fork: fork(headers)?,
         };
-        Ok(Self { spec })
+        let settings = SettingsHead::parse(headers)?;
+        Ok(Self { spec, settings })
     }
 
     /// Whether the body can be framed only after the source's content type is known: a fork that

@@ -31,6 +31,8 @@ pub mod path;
 pub mod problem;
 pub mod query;
 pub mod refused;
+pub mod retention;
+pub mod settings;
 pub mod sse;
 pub mod trim;
 
@@ -40,3 +42,4 @@ pub use offset::{OffsetArg, Token};
 pub use problem::{Code, Problem};
 pub use query::{Format, ListQuery, Live, Place, ReadQuery};
 pub use refused::{BadRequest, HttpFault};
+pub use settings::SettingsHead;

@@ -4,8 +4,9 @@
 //! `expires_at`, `next_offset`), with what a client needs to read the stream beside them.
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use millrace_core::{ContentType, Lifetime, Offset, StreamName, Timestamp};
+use millrace_core::{ContentType, Lifetime, Offset, SettingKey, Settings, StreamName, Timestamp};
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::{
     cache::NO_STORE,
@@ -13,6 +14,7 @@ use crate::{
     offset::Token,
     outcome::{Reply, rfc3339},
     path,
+    settings::attributes_in,
 };
 
 /// A stream in a listing.
@@ -32,6 +34,8 @@ pub struct Listed<'a> {
     pub expires_at: Option<Timestamp>,
     /// When it was created.
     pub created_at: Timestamp,
+    /// Its documents, where it has any.
+    pub settings: Option<&'a Settings>,
 }
 
 #[derive(Serialize)]
@@ -43,6 +47,8 @@ struct Row<'a> {
     ttl_seconds: Option<u64>,
     expires_at: Option<String>,
     created_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attributes: Option<Map<String, Value>>,
 }
 
 /// The headers. `next` is the last name listed when there may be more; a client passes it on as
@@ -91,11 +97,17 @@ pub fn body<'a>(listed: impl IntoIterator<Item = Listed<'a>>) -> Vec<u8> {
             ttl_seconds,
             expires_at: stream.expires_at.map(rfc3339),
             created_at: rfc3339(stream.created_at),
+            attributes: stream.settings.and_then(attributes),
         };
         serde_json::to_writer(&mut body, &row).expect("texts and numbers are JSON");
     }
     body.push(b']');
     body
+}
+
+fn attributes(settings: &Settings) -> Option<Map<String, Value>> {
+    let document = settings.get(SettingKey::ATTRIBUTES)?;
+    Some(attributes_in(Some(document)))
 }
 
 #[cfg(test)]
@@ -125,6 +137,7 @@ mod tests {
             lifetime: Lifetime::Unlimited,
             expires_at: None,
             created_at: Timestamp(1_896_091_200_000),
+            settings: None,
         };
         let sliding = Listed {
             name: &b,

@@ -3,9 +3,11 @@
 //! Not here: refusals ([`crate::problem`]), security and cross-origin headers ([`crate::cors`]),
 //! `Content-Length` (the server knows the body).
 
+use std::sync::Arc;
+
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use millrace_core::{
-    ContentKind, ContentType, Lifetime, Offset, StreamName, Timestamp,
+    ContentKind, ContentType, Lifetime, Offset, Settings, StreamName, Timestamp,
     stream::{Outcome, decide::Summary},
 };
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -22,6 +24,7 @@ use crate::{
     offset::Token,
     path,
     query::Format,
+    settings,
 };
 
 const TRUE: &[u8] = b"true";
@@ -165,6 +168,8 @@ pub struct HeadFacts {
     pub lifetime: Lifetime,
     /// The first offset that can be read, where the stream was trimmed.
     pub earliest: Option<Offset>,
+    /// Its documents, where it has any.
+    pub settings: Option<Arc<Settings>>,
 }
 
 /// Answers HEAD (PROTOCOL 5.5).
@@ -190,6 +195,9 @@ pub fn head_with(facts: &HeadFacts, mut put: impl FnMut(HeaderName, &[u8])) -> S
         Lifetime::Ttl(seconds) => put(STREAM_TTL, seconds.to_string().as_bytes()),
         Lifetime::Until(at) => put(STREAM_EXPIRES_AT, rfc3339(at).as_bytes()),
     }
+    if let Some(settings) = &facts.settings {
+        settings::head_with(settings, put);
+    }
     StatusCode::OK
 }
 
@@ -199,6 +207,19 @@ pub fn trimmed(earliest: Offset, tail: Offset) -> Reply {
     headers.insert(STREAM_EARLIEST_OFFSET, Token::new(earliest).into());
     headers.insert(STREAM_NEXT_OFFSET, Token::new(tail).into());
     headers.insert(header::CACHE_CONTROL, NO_STORE);
+    Reply {
+        status: StatusCode::NO_CONTENT,
+        headers,
+    }
+}
+
+/// Answers PATCH: how the settings are now.
+pub fn patched(settings: Option<&Settings>) -> Reply {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CACHE_CONTROL, NO_STORE);
+    if let Some(settings) = settings {
+        settings::head_with(settings, |name, value| insert(&mut headers, name, value));
+    }
     Reply {
         status: StatusCode::NO_CONTENT,
         headers,

@@ -16,6 +16,8 @@ pub const STREAM_PREFIX: &str = "/v1/stream/";
 pub const BATCH: &str = "/v1/streams/_append";
 /// The path of live reads of many streams.
 pub const LIVE: &str = "/v1/streams/_live";
+/// The path of retention: how it stands, and a pass of it now.
+pub const RETENTION: &str = "/v1/server/_retention";
 /// The sub-resource that trims a stream.
 pub const TRIM: &str = "_trim";
 /// The path of the listing.

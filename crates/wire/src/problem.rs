@@ -95,7 +95,7 @@ codes! {
     InvalidLine 400 "invalid-line" "Invalid line"
         "send a JSON object with `stream`, and with `messages`, `text`, `base64` or `close`";
     InvalidSetting 400 "invalid-setting" "Invalid setting"
-        "change the document as the message says";
+        "change the header or document as the message says";
     EmptyBody 400 "empty-body" "Empty body"
         "send the bytes to append, or `Stream-Closed: true` to close the stream";
     InvalidJson 400 "invalid-json" "Invalid JSON"
@@ -379,6 +379,11 @@ impl From<&BadRequest> for Problem {
             B::StreamSeq => Code::InvalidSeq,
             B::Line(_) | B::TooManyLines => Code::InvalidLine,
             B::ExpectedOffset => Code::InvalidExpectedOffset,
+            B::RetentionAge
+            | B::RetentionCount(_)
+            | B::Attributes
+            | B::AttributesTooLarge
+            | B::NothingToChange => Code::InvalidSetting,
             B::EmptyBody => Code::EmptyBody,
             B::Offset | B::Before | B::LastEventId | B::FollowEventId | B::Trim => {
                 Code::InvalidOffset

@@ -8,7 +8,7 @@ use millrace_core::{
     limits::{PRODUCER_ID_BYTES_MAX, PRODUCER_NUMBER_MAX, STREAM_SEQ_BYTES_MAX, TTL_SECONDS_MAX},
 };
 
-use crate::{batch::LINES_MAX, query::LIST_LIMIT_MAX};
+use crate::{batch::LINES_MAX, query::LIST_LIMIT_MAX, settings::ATTRIBUTES_BYTES_MAX};
 
 /// A request that breaks the rules of its form: always 400.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -136,6 +136,27 @@ pub enum BadRequest {
     /// Not yes or no.
     #[error("the query parameter `{0}` must be `true` or `1`, or `false` or `0`")]
     Flag(&'static str),
+    /// Not an age.
+    #[error(
+        "the header `Stream-Retention-Max-Age` must be a length of time above zero, as in `90s`, `12h` or `7d` (bare digits are seconds), or `none`"
+    )]
+    RetentionAge,
+    /// Not a number of bytes or messages.
+    #[error("the header `{0}` must be a whole number from 1, or `none`")]
+    RetentionCount(&'static str),
+    /// Not an object.
+    #[error(
+        "the header `Stream-Attributes` must be a JSON object, as in `{{\"team\":\"blue\"}}`, or `null`"
+    )]
+    Attributes,
+    /// An object that is too long.
+    #[error("the header `Stream-Attributes` has over {ATTRIBUTES_BYTES_MAX} bytes")]
+    AttributesTooLarge,
+    /// A PATCH of nothing.
+    #[error(
+        "a PATCH needs something to change: `Stream-Attributes`, `Stream-Retention-Max-Age`, `Stream-Retention-Max-Bytes` or `Stream-Retention-Max-Messages`"
+    )]
+    NothingToChange,
     /// An append of nothing.
     #[error(
         "the body is empty; send the bytes to append, or `Stream-Closed: true` to close the stream"
@@ -196,7 +217,7 @@ pub enum BadRequest {
     Live,
     /// Not a length of time.
     #[error(
-        "the query parameter `{0}` is no length of time; send digits with `ms`, `s`, `m` or `h`, as in `20s` (bare digits are seconds; in `timeout_ms`, milliseconds)"
+        "the query parameter `{0}` is no length of time; send digits with `ms`, `s`, `m`, `h` or `d`, as in `20s` (bare digits are seconds; in `timeout_ms`, milliseconds)"
     )]
     Timeout(&'static str),
     /// Two lengths of time.

@@ -531,6 +531,23 @@ pub fn trim(state: Option<&StreamState>, to: Offset, judge: Judge) -> Decision {
     Decision::log(event, Outcome::Done)
 }
 
+/// Trims up to `to`, which was found under the settings of `revision`; nothing to do where they changed
+/// since, or it is trimmed already.
+pub fn retain(state: Option<&StreamState>, to: StreamPos, revision: u64, judge: Judge) -> Decision {
+    let due = |state: &&StreamState| {
+        let settings = state.settings.as_ref();
+        let is_same = settings.is_some_and(|settings| settings.revision() == revision);
+        is_same && !state.soft_deleted && state.trimmed < to && to <= state.tail
+    };
+    match state.filter(due) {
+        Some(state) if !judge.expired => {
+            let stream = state.id;
+            Decision::log(Event::Trimmed { stream, to }, Outcome::Done)
+        }
+        _ => Decision::reply(Outcome::Done),
+    }
+}
+
 /// Judges a change of the settings. One that changes nothing is fine.
 pub fn configure(state: Option<&StreamState>, change: &dyn Change, judge: Judge) -> Decision {
     let state = match reachable(state, judge) {

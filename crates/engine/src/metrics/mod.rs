@@ -93,6 +93,8 @@ pub struct Figures {
     pub budget_max_bytes: u64,
     /// Looking for damage.
     pub scrub: ScrubFigures,
+    /// Trimming what streams do not keep.
+    pub retention: RetentionFigures,
 }
 
 /// Of the scrub, since the start.
@@ -114,6 +116,25 @@ pub struct ScrubFigures {
     pub ended_seconds: u64,
     /// How much is done of the pass under way, or of the last one.
     pub progress_millionths: u64,
+}
+
+/// Of retention, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RetentionFigures {
+    /// How many streams have a policy now.
+    pub policies: u64,
+    /// How many passes were made.
+    pub passes: u64,
+    /// How many streams they looked at, each time one.
+    pub streams: u64,
+    /// How many trims they made.
+    pub trimmed: u64,
+    /// How many bytes can be read no longer since.
+    pub bytes: u64,
+    /// How many streams could not be looked at or trimmed, each time one.
+    pub failed: u64,
+    /// When the last pass ended, in seconds since the Unix epoch; 0 before the first.
+    pub ended_seconds: u64,
 }
 
 /// One shard's.

@@ -159,6 +159,38 @@ impl Reader {
             .offset_at(self.position)
     }
 
+    /// Where it is.
+    pub(crate) fn position(&self) -> StreamPos {
+        self.position
+    }
+
+    /// Goes on from `position`, where a message begins, if that can be read.
+    pub(crate) fn skip_to(&mut self, position: StreamPos) -> bool {
+        let can = {
+            let view = self.stream.live.view();
+            (view.state.trimmed..=view.state.tail).contains(&position)
+        };
+        if can {
+            self.position = position;
+        }
+        can
+    }
+
+    /// The first beginning of a message at most `bytes` before where it is; where it is, when the last
+    /// message is longer.
+    pub(crate) async fn boundary_within(&self, bytes: u64) -> Result<StreamPos, Refusal> {
+        let floor = self.trimmed();
+        let within = StreamPos(self.position.get().saturating_sub(bytes));
+        if within <= floor {
+            return Ok(floor);
+        }
+        // The first boundary after the byte before: `within` itself where that is one.
+        let before = StreamPos(within.get() - 1);
+        let holder = self.holder_of(before);
+        let boundary = holder.boundary_after(&self.shared.segments, before).await?;
+        Ok(boundary.min(self.position))
+    }
+
     /// The offset that lies `bytes` before where it is: for who holds back the last bytes of what was
     /// read.
     ///

@@ -25,6 +25,7 @@ use crate::{
     live::Live,
     metrics::ShardMetrics,
     options::Options,
+    retention::Retained,
 };
 
 pub(super) type Map<K, V> = HashMap<K, V, FixedState>;
@@ -51,6 +52,7 @@ pub(crate) struct ShardCore {
     pub(crate) wal: Option<Wal>,
     pub(crate) catalog: Catalog,
     pub(crate) budget: Budget,
+    pub(crate) retained: Arc<Retained>,
     pub(crate) directory: Arc<Directory>,
     /// The highest generation used in each slot, own slots only.
     pub(super) generations: BTreeMap<SlotId, Generation>,
@@ -144,6 +146,7 @@ impl ShardCore {
         env: Env,
         catalog: Catalog,
         budget: Budget,
+        retained: Arc<Retained>,
         generations: &[Generation],
     ) -> Self {
         let own = (0u16..)
@@ -161,6 +164,7 @@ impl ShardCore {
             wal: None,
             catalog,
             budget,
+            retained,
             dirty: Dirty::default(),
             flushing: None,
             timers: BTreeSet::new(),

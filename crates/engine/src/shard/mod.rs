@@ -103,6 +103,12 @@ pub(crate) enum Command {
     Delete { name: StreamName },
     /// Let nobody read what lies before an offset.
     Trim { name: StreamName, to: Offset },
+    /// Let go of what a stream's retention does not keep, as found under those settings.
+    Retain {
+        stream: StreamId,
+        to: StreamPos,
+        revision: u64,
+    },
     /// Change documents of a stream's settings.
     Configure {
         name: StreamName,
@@ -143,6 +149,7 @@ impl Command {
             Self::Atomic(entries) => entries.iter().all(|entry| entry.command.is_urgent()),
             Self::Delete { .. }
             | Self::Trim { .. }
+            | Self::Retain { .. }
             | Self::Expire { .. }
             | Self::DropFork { .. } => true,
             #[cfg(test)]

@@ -67,6 +67,7 @@ impl ShardCore {
         self.dirty.removed.insert(stream);
         self.producers.remove(&stream);
         self.disarm(stream);
+        self.retained.forget(stream);
         let live = self.directory.by_id(stream)?;
         self.metrics.streams_made.sub(1);
         let name = {
@@ -97,8 +98,13 @@ impl ShardCore {
             ),
         };
         let (name, deadline) = (state.config.name.clone(), state.deadline);
+        let brings_bytes = !appended.is_empty();
         {
             let mut view = live.view();
+            // A trim of its own would have every stream looked at twice.
+            if brings_bytes || is_new || view.state.settings != state.settings {
+                self.retained.touch(&state);
+            }
             for (from, payload, at) in appended {
                 view.hot.push(from, payload, at);
             }

@@ -26,7 +26,7 @@ use super::{
     sync_pace::SyncPace, turn::TurnEnd,
 };
 use crate::{
-    engine::Shared, maintenance, metrics::ShardMetrics, options::Durability, scrub,
+    engine::Shared, maintenance, metrics::ShardMetrics, options::Durability, retention, scrub,
     status::ShardStatus,
 };
 
@@ -141,6 +141,7 @@ impl Shard {
         if self.core.config.shard == ShardId::ZERO {
             tokio::task::spawn_local(maintenance::run(Arc::clone(&self.shared)));
             tokio::task::spawn_local(scrub::run(Arc::clone(&self.shared)));
+            tokio::task::spawn_local(retention::run(Arc::clone(&self.shared)));
         }
         // Before the first turn, which would otherwise make one while everything waits. With one
         // there, the others can be made beside: reads do not wait for a log segment.

@@ -317,6 +317,15 @@ impl ShardCore {
                 let judge = Seen::judge(seen.as_ref(), now);
                 decide::trim(Seen::state(seen.as_ref()), to, judge)
             }
+            Command::Retain {
+                stream,
+                to,
+                revision,
+            } => {
+                let seen = self.identified(stream, overlay)?;
+                let judge = Seen::judge(seen.as_ref(), now);
+                decide::retain(Seen::state(seen.as_ref()), to, revision, judge)
+            }
             Command::Configure { name, change } => {
                 let seen = self.named(&name, overlay)?;
                 let judge = Seen::judge(seen.as_ref(), now);

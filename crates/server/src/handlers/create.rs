@@ -67,7 +67,7 @@ pub(crate) fn new_stream(
         framed_for: content_type.cloned().unwrap_or_default().kind(),
         body: frame(content_type, intake.bytes),
         spec: request.spec,
-        settings: Vec::new(),
+        settings: request.settings.documents(),
         permit: intake.permit,
     }
 }

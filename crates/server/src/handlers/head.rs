@@ -23,5 +23,6 @@ pub(crate) async fn head(
         closed: head.closed,
         lifetime: head.lifetime,
         earliest: Some(head.start).filter(|_| head.is_trimmed),
+        settings: head.settings,
     })
 }

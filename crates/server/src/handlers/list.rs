@@ -35,5 +35,6 @@ fn row(listed: &Listed) -> listing::Listed<'_> {
         lifetime: listed.lifetime,
         expires_at: listed.expires_at,
         created_at: listed.created_at,
+        settings: listed.settings.as_deref(),
     }
 }

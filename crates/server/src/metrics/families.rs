@@ -9,7 +9,7 @@ use millrace_env::process;
 use millrace_wire::problem::Code;
 
 use super::{
-    CLASSES, KINDS, METHODS, Totals, scrub,
+    CLASSES, KINDS, METHODS, Totals, retention, scrub,
     text::{Text, Type, Unit, seconds},
 };
 use crate::{
@@ -33,6 +33,7 @@ pub(crate) fn expose(app: &App) -> String {
         sizes(&mut text, &figures);
         work(&mut text, &figures);
         scrub::families(&mut text, &figures.scrub);
+        retention::families(&mut text, &figures.retention);
     }
     text.into_string()
 }

@@ -5,12 +5,13 @@
 //! all (`refusals.rs`). Everything is there from the start and of fixed size: BOUND: no label comes from a
 //! client.
 //!
-//! Layout: here the figures, `families.rs` the names they are told under (`scrub.rs` those of the
-//! scrub), `text.rs` how.
+//! Layout: here the figures, `families.rs` the names they are told under (`scrub.rs` and `retention.rs` those of the
+//! scrub and of retention), `text.rs` how.
 //!
 //! Not here: the engine's figures ([`millrace_engine::metrics`]).
 
 mod families;
+mod retention;
 mod scrub;
 mod text;
 
@@ -27,7 +28,9 @@ use millrace_wire::problem::Code;
 pub(crate) use self::{families::expose, text::CONTENT_TYPE};
 
 /// Methods as they are told apart; what is none of them is the last.
-const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "other"];
+const METHODS: [&str; 8] = [
+    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other",
+];
 /// Classes of statuses; what is none of them counts as the last.
 const CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 
@@ -262,9 +265,10 @@ fn method_of(method: &Method) -> usize {
         Method::HEAD => 1,
         Method::POST => 2,
         Method::PUT => 3,
-        Method::DELETE => 4,
-        Method::OPTIONS => 5,
-        _ => 6,
+        Method::PATCH => 4,
+        Method::DELETE => 5,
+        Method::OPTIONS => 6,
+        _ => 7,
     }
 }
 

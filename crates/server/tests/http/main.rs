@@ -25,6 +25,7 @@ mod races;
 mod reads;
 mod refusals;
 mod scrub;
+mod settings;
 mod short_way;
 mod sse;
 mod stall;

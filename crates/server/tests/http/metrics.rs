@@ -74,7 +74,7 @@ async fn requests_and_refusals_are_counted_once_each() {
     server.ask("POST", &path("a"), &[TEXT], "x").await;
     server.get(&path("nowhere")).await;
     server.get("/elsewhere").await;
-    server.ask("PATCH", &path("a"), &[], "").await;
+    server.ask("PROPFIND", &path("a"), &[], "").await;
     let grown = grown(&before, &figures(&server).await);
     let counted = only(
         &grown,

@@ -19,7 +19,14 @@ async fn refusals_say_what_is_wrong() {
         ("GET", path("a/../b"), vec![], "", 400, "invalid-name"),
         ("PUT", path("__ds/x"), vec![], "", 400, "reserved-name"),
         ("PUT", path("a/_x"), vec![], "", 400, "reserved-name"),
-        ("PATCH", path("text"), vec![], "", 405, "method-not-allowed"),
+        (
+            "PROPFIND",
+            path("text"),
+            vec![],
+            "",
+            405,
+            "method-not-allowed",
+        ),
         (
             "POST",
             "/v1/streams".into(),
@@ -96,7 +103,7 @@ async fn refusals_say_what_is_wrong() {
 #[tokio::test]
 async fn a_method_that_is_not_there_names_those_that_are() {
     let server = TestServer::start().await;
-    let answer = server.ask("PATCH", &path("a"), &[], "").await;
+    let answer = server.ask("PROPFIND", &path("a"), &[], "").await;
     let allow = answer.header("allow").unwrap();
     for method in ["GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"] {
         assert!(allow.contains(method), "{allow}");

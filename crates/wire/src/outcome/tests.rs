@@ -130,6 +130,7 @@ fn head_answers() {
         ),
     ] {
         let reply = head(&HeadFacts {
+            settings: None,
             earliest: None,
             content_type: summary(false).content_type,
             tail: offset(9),

@@ -193,6 +193,7 @@ fn verb(method: &str, query: &str, fields: &Fields) -> Verb {
             producer: claim(fields),
         }),
         "DELETE" => Verb::Delete,
+        "PATCH" => Verb::Other,
         "HEAD" => Verb::Head,
         "GET" => Verb::Read(from(query, fields)),
         other => unclear(other),

@@ -140,6 +140,7 @@ impl Server {
     fn head(&mut self, name: &StreamName) -> Result<Answer, Problem> {
         let head = self.model.head(name)?;
         Ok(whole(outcome::head(&HeadFacts {
+            settings: None,
             content_type: head.content_type,
             tail: head.tail,
             closed: head.closed,

@@ -129,6 +129,30 @@ fn cases() -> Vec<Case> {
             &["Trim a"],
             204,
         ),
+        case(
+            "PATCH",
+            "/v1/stream/a",
+            &[("stream-attributes", "{\"a\":1}")],
+            "",
+            &["Configure a"],
+            204,
+        ),
+        case(
+            "GET",
+            "/v1/server/_retention",
+            &[],
+            "",
+            &["Metrics server"],
+            200,
+        ),
+        case(
+            "POST",
+            "/v1/server/_retention",
+            &[],
+            "",
+            &["Maintain server"],
+            200,
+        ),
         case("DELETE", "/v1/stream/f", &[], "", &["Delete f"], 204),
         case("GET", "/v1/streams?prefix=a", &[], "", &["List a*"], 200),
         case("HEAD", "/v1/streams", &[], "", &["List *"], 200),
@@ -190,7 +214,7 @@ async fn t98_no_route_is_reached_without_a_decision() {
         let listed = engine.list("", None, 10).await.unwrap();
         assert!(listed.is_empty(), "{listed:?}");
         // What is no route says no more to a stranger than what is one.
-        for (method, path) in [("GET", "/nowhere"), ("PATCH", "/v1/stream/a")] {
+        for (method, path) in [("GET", "/nowhere"), ("PROPFIND", "/v1/stream/a")] {
             let locked = answer(&app, request(method, path, "")).await;
             assert_eq!(locked.status(), 401, "{method} {path}");
         }
