@@ -40,7 +40,7 @@ pub use name::{NameFault, StreamName};
 pub use offset::Offset;
 pub use payload::{Messages, Payload};
 pub use refusal::Refusal;
-pub use retention::{Retention, RetentionChange};
+pub use retention::{NewLimit, Retention, RetentionChange};
 pub use settings::{
     Change, NewSettings, SettingFault, SettingFaultKind, SettingKey, Settings, Standing,
 };

@@ -77,15 +77,42 @@ impl Retention {
     }
 }
 
-/// A change of some limits: those that are named; `None` takes one away.
+/// What becomes of a limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NewLimit {
+    /// It stays.
+    #[default]
+    AsItWas,
+    /// It goes.
+    Unlimited,
+    /// It is this.
+    At(NonZeroU64),
+}
+
+impl NewLimit {
+    /// A limit, or none.
+    pub fn new(limit: Option<NonZeroU64>) -> Self {
+        limit.map_or(Self::Unlimited, Self::At)
+    }
+
+    fn on(self, was: Option<NonZeroU64>) -> Option<NonZeroU64> {
+        match self {
+            Self::AsItWas => was,
+            Self::Unlimited => None,
+            Self::At(limit) => Some(limit),
+        }
+    }
+}
+
+/// A change of some limits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RetentionChange {
     /// Of [`Retention::age_millis_max`].
-    pub age_millis_max: Option<Option<NonZeroU64>>,
+    pub age_millis_max: NewLimit,
     /// Of [`Retention::bytes_max`].
-    pub bytes_max: Option<Option<NonZeroU64>>,
+    pub bytes_max: NewLimit,
     /// Of [`Retention::messages_max`].
-    pub messages_max: Option<Option<NonZeroU64>>,
+    pub messages_max: NewLimit,
 }
 
 impl RetentionChange {
@@ -97,9 +124,9 @@ impl RetentionChange {
     /// `was`, changed.
     pub fn on(&self, was: Retention) -> Retention {
         Retention {
-            age_millis_max: self.age_millis_max.unwrap_or(was.age_millis_max),
-            bytes_max: self.bytes_max.unwrap_or(was.bytes_max),
-            messages_max: self.messages_max.unwrap_or(was.messages_max),
+            age_millis_max: self.age_millis_max.on(was.age_millis_max),
+            bytes_max: self.bytes_max.on(was.bytes_max),
+            messages_max: self.messages_max.on(was.messages_max),
         }
     }
 

@@ -235,16 +235,16 @@ pub(crate) fn judged(
 mod tests {
     use super::*;
 
-    fn document(text: &str) -> Option<Arc<[u8]>> {
-        Some(text.as_bytes().into())
+    fn new(key: SettingKey, text: &str) -> (SettingKey, Option<Arc<[u8]>>) {
+        (key, Some(text.as_bytes().into()))
     }
 
     #[test]
     fn only_documents_that_judge_content_count_as_such() {
         let settings = Settings::default();
-        let named = settings.changed(&[(SettingKey::ATTRIBUTES, document("{}"))]);
+        let named = settings.changed(&[new(SettingKey::ATTRIBUTES, "{}")]);
         assert_eq!((named.revision(), named.content_revision()), (1, 0));
-        let judged = named.changed(&[(SettingKey::SCHEMA, document("1"))]);
+        let judged = named.changed(&[new(SettingKey::SCHEMA, "1")]);
         assert_eq!((judged.revision(), judged.content_revision()), (2, 1));
         let gone = judged.changed(&[(SettingKey::SCHEMA, None)]);
         assert_eq!((gone.revision(), gone.content_revision()), (3, 2));
@@ -253,11 +253,8 @@ mod tests {
 
     #[test]
     fn what_is_said_again_changes_nothing() {
-        let settings = Settings::default().changed(&[(SettingKey::RETENTION, document("a"))]);
-        let again = vec![
-            (SettingKey::RETENTION, document("a")),
-            (SettingKey::PROFILE, None),
-        ];
+        let settings = Settings::default().changed(&[new(SettingKey::RETENTION, "a")]);
+        let again = vec![new(SettingKey::RETENTION, "a"), (SettingKey::PROFILE, None)];
         assert_eq!(settings.differing(again), []);
     }
 }

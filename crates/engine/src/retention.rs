@@ -124,7 +124,7 @@ pub(crate) struct Passes {
     turn: tokio::sync::Mutex<()>,
     running: AtomicBool,
     last: Mutex<Option<RetentionPass>>,
-    passes: Counter,
+    made: Counter,
     streams: Counter,
     trimmed: Counter,
     bytes: Counter,
@@ -168,7 +168,7 @@ impl Passes {
     pub(crate) fn figures(&self, retained: &Retained) -> RetentionFigures {
         RetentionFigures {
             policies: retained.len() as u64,
-            passes: self.passes.get(),
+            passes: self.made.get(),
             streams: self.streams.get(),
             trimmed: self.trimmed.get(),
             bytes: self.bytes.get(),
@@ -182,7 +182,7 @@ impl Passes {
     }
 
     fn done(&self, pass: RetentionPass) {
-        self.passes.increment();
+        self.made.increment();
         self.streams.add(pass.streams);
         self.trimmed.add(pass.trimmed);
         self.bytes.add(pass.bytes);
@@ -206,7 +206,7 @@ impl Engine {
             interval: self.shared.options.retention_interval,
             streams: self.shared.retained.len() as u64,
             running: passes.running.load(Ordering::Relaxed),
-            passes: passes.passes.get(),
+            passes: passes.made.get(),
             last: *passes.last(),
         }
     }

@@ -5,7 +5,7 @@ use std::{num::NonZeroU64, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use millrace_core::{
-    Append, Body, ContentType, CreateSpec, ForkAnchor, ForkRequest, NewSettings, Payload,
+    Append, Body, ContentType, CreateSpec, ForkAnchor, ForkRequest, NewLimit, NewSettings, Payload,
     Retention, RetentionChange, SettingFault, SettingKey, Standing, StreamName,
 };
 use millrace_engine::{Engine, From, NewStream, Opened, Options, open};
@@ -122,7 +122,7 @@ impl Kept {
             ..CreateSpec::default()
         };
         let mut new = NewStream::new(self.name.clone(), spec, Body::Empty);
-        let document = self.limits.document().map(|document| document.into());
+        let document = self.limits.document().map(Into::into);
         if document.is_some() {
             new.settings = vec![(SettingKey::RETENTION, document)];
         }
@@ -141,7 +141,10 @@ impl Kept {
                 }
             })
             .collect();
-        let lengths: Vec<u32> = values.iter().map(|value| value.len() as u32).collect();
+        let lengths: Vec<u32> = values
+            .iter()
+            .map(|value| u32::try_from(value.len()).expect("short"))
+            .collect();
         let append = Append {
             body: Body::Framed(Payload::from_lengths(
                 Bytes::from(values.concat()),
@@ -173,9 +176,9 @@ impl Kept {
     async fn patch(&mut self, world: &World, engine: &Engine) {
         let next = world.limits();
         let change = RetentionChange {
-            age_millis_max: Some(next.age_millis_max),
-            bytes_max: Some(next.bytes_max),
-            messages_max: Some(next.messages_max),
+            age_millis_max: NewLimit::new(next.age_millis_max),
+            bytes_max: NewLimit::new(next.bytes_max),
+            messages_max: NewLimit::new(next.messages_max),
         };
         self.limits = next;
         engine

@@ -9,7 +9,8 @@ use std::{fmt::Write as _, num::NonZeroU64, sync::Arc};
 
 use http::HeaderName;
 use millrace_core::{
-    Change, NewSettings, Retention, RetentionChange, SettingFault, SettingKey, Settings, Standing,
+    Change, NewLimit, NewSettings, Retention, RetentionChange, SettingFault, SettingKey, Settings,
+    Standing,
 };
 use serde_json::{Map, Value};
 
@@ -161,13 +162,13 @@ fn limit(
     name: &HeaderName,
     shown: &'static str,
     read: impl FnOnce(&str) -> Option<u64>,
-) -> Result<Option<Option<NonZeroU64>>, BadRequest> {
+) -> Result<NewLimit, BadRequest> {
     match single_text(headers, name, shown)? {
-        None => Ok(None),
-        Some("none") => Ok(Some(None)),
+        None => Ok(NewLimit::AsItWas),
+        Some("none") => Ok(NewLimit::Unlimited),
         Some(text) => {
             let limit = read(text).and_then(NonZeroU64::new);
-            limit.map(Some).map(Some).ok_or(match shown {
+            limit.map(NewLimit::At).ok_or(match shown {
                 AGE => BadRequest::RetentionAge,
                 _ => BadRequest::RetentionCount(shown),
             })

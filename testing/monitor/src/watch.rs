@@ -118,7 +118,10 @@ impl Watcher {
             match &asking.verb {
                 Verb::Delete => name.deleting(),
                 Verb::Trim => self.has_trimmed = true,
-                Verb::Create(create) => name.may_close |= create.closes,
+                Verb::Create(create) => {
+                    name.may_close |= create.closes;
+                    self.has_trimmed |= create.keeps_less;
+                }
                 Verb::Append(append) => name.may_close |= append.closes,
                 _ => {}
             }

@@ -85,9 +85,10 @@ impl Head {
         let sealed = StreamPos(from.u64("the sealed position")?);
         let expires = bool::take(&mut from)?;
         let deadline = Timestamp(from.u64("the deadline")?);
-        let settings = match has_settings {
-            true => from.u64("the revision of the settings")?,
-            false => 0,
+        let settings = if has_settings {
+            from.u64("the revision of the settings")?
+        } else {
+            0
         };
         if has_settings && settings == 0 {
             return Err(fault);

@@ -151,9 +151,10 @@ pub fn take_changes(from: &mut Decoder<'_>) -> Result<NewSettings, Malformed> {
     let mut changes = NewSettings::with_capacity(count);
     for _ in 0..count {
         let key = SettingKey(from.u8("the key of a document")?);
-        let document = match bool::take(from)? {
-            true => Some(Arc::from(from.bytes("a document")?)),
-            false => None,
+        let document = if bool::take(from)? {
+            Some(Arc::from(from.bytes("a document")?))
+        } else {
+            None
         };
         let is_empty = document
             .as_ref()

@@ -86,6 +86,8 @@ pub(crate) struct Create {
     /// Whether it names no end of the stream's life.
     pub(crate) unlimited: bool,
     pub(crate) fork: Option<Fork>,
+    /// Whether the stream is trimmed without being asked to.
+    pub(crate) keeps_less: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -186,6 +188,7 @@ fn verb(method: &str, query: &str, fields: &Fields) -> Verb {
             unlimited: fields.get("stream-ttl").is_none()
                 && fields.get("stream-expires-at").is_none(),
             fork: fields.get("stream-forked-from").map(|_| fork(fields)),
+            keeps_less: keeps_less(fields),
         }),
         "POST" => Verb::Append(Append {
             closes: fields.says("stream-closed"),
@@ -193,11 +196,21 @@ fn verb(method: &str, query: &str, fields: &Fields) -> Verb {
             producer: claim(fields),
         }),
         "DELETE" => Verb::Delete,
+        "PATCH" if keeps_less(fields) => Verb::Trim,
         "PATCH" => Verb::Other,
         "HEAD" => Verb::Head,
         "GET" => Verb::Read(from(query, fields)),
         other => unclear(other),
     }
+}
+
+/// Whether the server will trim the stream by itself.
+fn keeps_less(fields: &Fields) -> bool {
+    let limits = ["age", "bytes", "messages"];
+    let mut names = limits
+        .map(|limit| format!("stream-retention-max-{limit}"))
+        .into_iter();
+    names.any(|name| fields.get(&name).is_some())
 }
 
 fn fork(fields: &Fields) -> Fork {
