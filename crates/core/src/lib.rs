@@ -14,8 +14,10 @@
 //! delivery (see `millrace-engine`).
 
 pub mod command;
+pub mod condense;
 pub mod content_type;
 pub mod event;
+pub mod fold;
 pub mod ids;
 pub mod limits;
 pub mod name;
@@ -31,6 +33,7 @@ pub use command::{
     Append, Body, BodyFault, Create, CreateSpec, ExpectedTail, ForkAnchor, ForkRequest, ForkSource,
     Lifetime, ProducerClaim, ProducerId,
 };
+pub use condense::Condensing;
 pub use content_type::{ContentKind, ContentType};
 pub use event::{Appended, Created, DeleteReason, Event, ForkPoint};
 pub use ids::{

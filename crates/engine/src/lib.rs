@@ -3,7 +3,7 @@
 //! Layout, in the order of an append: [`engine`] (what users call), `shard` (the turn), `live` and
 //! `directory` (what is published), [`read`] (one reader for all modes). Beside it: `fork` (where a
 //! fork branches), [`list`], `open` (recovery), `maintenance` (compaction), `scrub` (looking for
-//! damage), `retention` (trimming what is not kept), `budget` (memory), [`options`], [`status`], [`metrics`].
+//! damage), `retention` (trimming what is not kept), `condense` (key compaction), `budget` (memory), [`options`], [`status`], [`metrics`].
 //!
 //! Not here: HTTP (`millrace-server`), the rules themselves (`millrace-core`), bytes at rest
 //! (`millrace-store`).
@@ -11,6 +11,7 @@
 mod batch;
 mod budget;
 mod changes;
+mod condense;
 #[cfg(any(test, feature = "fuzzing"))]
 mod crash;
 mod directory;
@@ -34,6 +35,7 @@ pub mod status;
 mod stream;
 
 pub use budget::{Growing, Permit};
+pub use condense::Condensed;
 pub use engine::{Engine, NewStream, Stopping};
 pub use frames::{FrameCache, FrameKey};
 pub use list::Listed;

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use millrace_core::limits::{APPEND_BYTES_MAX_DEFAULT, READ_BYTES_MAX_DEFAULT};
+use millrace_core::{
+    fold::NewFold,
+    limits::{APPEND_BYTES_MAX_DEFAULT, READ_BYTES_MAX_DEFAULT},
+};
 
 /// What an acknowledgement means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,6 +49,8 @@ pub struct Options {
     pub scrub_interval: Duration,
     /// From the end of one pass of retention to the beginning of the next.
     pub retention_interval: Duration,
+    /// How a stream's messages are folded into fewer; without it none can be.
+    pub fold: Option<NewFold>,
     /// How long a stream must have been idle to leave memory.
     pub idle_after: Duration,
 }
@@ -68,6 +73,7 @@ impl Options {
             scrub_rate: 8 << 20,
             scrub_interval: Duration::from_hours(7 * 24),
             retention_interval: Duration::from_secs(30),
+            fold: None,
             idle_after: Duration::from_secs(45),
         }
     }

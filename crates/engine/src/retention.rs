@@ -1,4 +1,5 @@
-//! Retention beside the shards: what streams do not keep any more is trimmed, now and then.
+//! Retention beside the shards: what streams do not keep any more is trimmed, now and then; and those whose
+//! keys are to be compacted by themselves are.
 //!
 //! A pass looks at the streams whose trim point may have moved since they were last looked at: those that
 //! were appended to or given another policy, and those whose oldest message has grown too old. Each is
@@ -24,11 +25,14 @@ use std::{
     time::Duration,
 };
 
-use millrace_core::{Refusal, Retention, StreamId, StreamPos, Timestamp, stream::StreamState};
+use millrace_core::{
+    Condensing, Refusal, Retention, SettingKey, StreamId, StreamPos, Timestamp, stream::StreamState,
+};
 use millrace_env::sleep;
 use millrace_store::{Catalog, StoreError};
 
 use crate::{
+    condense::condense,
     engine::{Engine, Shared},
     metrics::{Counter, Gauge, RetentionFigures},
     read::{From, Page, Reader},
@@ -66,8 +70,8 @@ impl Retained {
             };
             after = Some(*last);
             let limited = rows.iter().filter(|(_, settings)| {
-                let document = settings.get(millrace_core::SettingKey::RETENTION);
-                document.is_some_and(|document| Retention::parse(document).is_some())
+                let keys = [SettingKey::RETENTION, SettingKey::COMPACTION];
+                keys.iter().any(|key| settings.get(*key).is_some())
             });
             self.due()
                 .extend(limited.map(|(stream, _)| (*stream, Timestamp::ZERO)));
@@ -80,7 +84,7 @@ impl Retained {
         if state.settings.is_none() {
             return;
         }
-        if Retention::of(state).is_some() {
+        if has_policy(state) {
             self.due().insert(state.id, Timestamp::ZERO);
         } else {
             self.forget(state.id);
@@ -115,6 +119,11 @@ impl Retained {
     fn len(&self) -> usize {
         self.due().len()
     }
+}
+
+fn has_policy(state: &StreamState) -> bool {
+    let keys = [SettingKey::RETENTION, SettingKey::COMPACTION];
+    keys.iter().any(|key| state.setting(*key).is_some())
 }
 
 /// What passes have done so far.
@@ -309,8 +318,16 @@ async fn keep(shared: &Arc<Shared>, id: StreamId) -> Result<Kept, Refusal> {
         live,
     };
     let state = stream.state();
-    let Some(retention) = Retention::of(&state).filter(|_| !state.soft_deleted) else {
+    if state.soft_deleted {
         return Ok(NOTHING);
+    }
+    let folded = fold(&stream, &state).await?;
+    let state = stream.state();
+    let Some(retention) = Retention::of(&state) else {
+        return Ok(Kept {
+            bytes: folded,
+            ..NOTHING
+        });
     };
     let now = shared.now();
     let to = first_kept(&stream, &retention, now)
@@ -334,9 +351,27 @@ async fn keep(shared: &Arc<Shared>, id: StreamId) -> Result<Kept, Refusal> {
         None => NEVER,
     };
     Ok(Kept {
-        bytes: to.since(state.trimmed),
+        bytes: folded + to.since(state.trimmed),
         again,
     })
+}
+
+/// Key compaction, where the stream's policy says so and enough has gathered; the bytes that went.
+async fn fold(stream: &Stream, state: &StreamState) -> Result<u64, Refusal> {
+    let is_due = Condensing::of(state).is_some_and(|policy| policy.is_due(state));
+    if !is_due || state.is_closed() {
+        return Ok(0);
+    }
+    match condense(stream, &state.config.name).await {
+        Ok(condensed) => Ok(condensed.bytes_before),
+        // It will not be otherwise the next time, until somebody changes the stream.
+        Err(Refusal::Setting(fault)) => {
+            let stream = &state.config.name;
+            tracing::warn!(%stream, why = %fault.message, "a stream cannot be compacted as its policy says");
+            Ok(0)
+        }
+        Err(refusal) => Err(refusal),
+    }
 }
 
 /// The one trim point: where the most aggressive limit is.

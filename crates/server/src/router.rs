@@ -45,6 +45,7 @@ const METRICS: &str = "/metrics";
 enum Route {
     Stream(StreamName),
     Trim(StreamName),
+    Compact(StreamName),
     Retention,
     Listing,
     Batch,
@@ -77,6 +78,7 @@ impl Route {
     fn of(name: StreamName) -> Self {
         match name.of_sub_resource() {
             Some((stream, path::TRIM)) => Self::Trim(stream),
+            Some((stream, path::COMPACT)) => Self::Compact(stream),
             _ => Self::Stream(name),
         }
     }
@@ -219,6 +221,10 @@ where
         Route::Listing => match head.method {
             Method::GET | Method::HEAD => Box::pin(handlers::list::list(app, &caller, head)).await,
             _ => Err(not_allowed(READ_METHODS)),
+        },
+        Route::Compact(name) => match head.method {
+            Method::POST => Box::pin(handlers::compact::compact(app, &caller, &name, body)).await,
+            _ => Err(not_allowed(BATCH_METHODS)),
         },
         Route::Retention => match head.method {
             Method::GET | Method::HEAD => handlers::retention::status(app, &caller),

@@ -4,6 +4,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use millrace_engine::{Engine, OpenError, Opened, Options, Shard};
 use millrace_env::{Env, Switch, sleep};
+use millrace_wire::state::Latest;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{app::App, config::Config, core::Signals};
@@ -114,9 +115,10 @@ impl Running {
 pub(crate) fn open(
     app: &App,
     env: Env,
-    options: Options,
+    mut options: Options,
     cores: Vec<oneshot::Sender<Shard>>,
 ) -> Result<(), OpenError> {
+    options.fold.get_or_insert(Latest::fold);
     let Opened { engine, shards } = millrace_engine::open(env, options)?;
     for (core, shard) in cores.into_iter().zip(shards) {
         // A core ends early only when the server drains; then nobody will ask this shard.

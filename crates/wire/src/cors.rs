@@ -19,14 +19,14 @@ pub const READ_METHODS: &str = "GET, HEAD, OPTIONS";
 /// requests without credentials; `Authorization` has to be named beside it.
 pub const ALLOWED_HEADERS: &str = "accept, authorization, cache-control, content-type, \
      if-none-match, last-event-id, producer-epoch, producer-id, producer-seq, stream-attributes, stream-closed, \
-     stream-expected-offset, stream-expires-at, stream-fork-offset, stream-fork-sub-offset, stream-forked-from, \
+     stream-compact-after-bytes, stream-expected-offset, stream-expires-at, stream-fork-offset, stream-fork-sub-offset, stream-forked-from, \
      stream-retention-max-age, stream-retention-max-bytes, stream-retention-max-messages, \
      stream-seq, stream-ttl, *";
 
 /// The answer headers that a page of another origin may see: all that a client acts on.
 pub const EXPOSED_HEADERS: &str = "content-length, content-type, etag, location, \
      producer-epoch, producer-expected-seq, producer-received-seq, producer-seq, retry-after, \
-     stream-attributes, stream-closed, stream-cursor, stream-earliest-offset, stream-expires-at, \
+     stream-attributes, stream-closed, stream-compact-after-bytes, stream-cursor, stream-earliest-offset, stream-expires-at, \
      stream-list-next, stream-next-offset, stream-retention-max-age, stream-retention-max-bytes, \
      stream-retention-max-messages, stream-sse-data-encoding, stream-start-offset, stream-ttl, stream-up-to-date";
 

@@ -63,6 +63,8 @@ names! {
     STREAM_RETENTION_MAX_BYTES = "stream-retention-max-bytes";
     /// How many messages are kept.
     STREAM_RETENTION_MAX_MESSAGES = "stream-retention-max-messages";
+    /// After how many bytes a stream's keys are compacted.
+    STREAM_COMPACT_AFTER_BYTES = "stream-compact-after-bytes";
     /// The producer's name.
     PRODUCER_ID = "producer-id";
     /// The producer's session.

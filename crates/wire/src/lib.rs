@@ -34,6 +34,7 @@ pub mod refused;
 pub mod retention;
 pub mod settings;
 pub mod sse;
+pub mod state;
 pub mod trim;
 
 pub use body::frame;

@@ -213,6 +213,23 @@ pub fn trimmed(earliest: Offset, tail: Offset) -> Reply {
     }
 }
 
+/// Answers a compaction of keys; the body is [`condensed_body`].
+pub fn condensed(earliest: Offset, tail: Offset) -> Reply {
+    let mut reply = trimmed(earliest, tail);
+    let json = HeaderValue::from_static("application/json");
+    reply.headers.insert(header::CONTENT_TYPE, json);
+    reply.status = StatusCode::OK;
+    reply
+}
+
+/// What a compaction of keys came to: how many keys have a value, and the bytes before and after.
+pub fn condensed_body(keys: u64, bytes_before: u64, bytes_after: u64) -> Vec<u8> {
+    let body = format!(
+        "{{\"keys\":{keys},\"bytes_before\":{bytes_before},\"bytes_after\":{bytes_after}}}"
+    );
+    body.into_bytes()
+}
+
 /// Answers PATCH: how the settings are now.
 pub fn patched(settings: Option<&Settings>) -> Reply {
     let mut headers = HeaderMap::new();

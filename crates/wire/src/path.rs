@@ -18,6 +18,8 @@ pub const BATCH: &str = "/v1/streams/_append";
 pub const LIVE: &str = "/v1/streams/_live";
 /// The path of retention: how it stands, and a pass of it now.
 pub const RETENTION: &str = "/v1/server/_retention";
+/// The sub-resource that compacts a stream's keys.
+pub const COMPACT: &str = "_compact";
 /// The sub-resource that trims a stream.
 pub const TRIM: &str = "_trim";
 /// The path of the listing.

@@ -154,7 +154,7 @@ pub enum BadRequest {
     AttributesTooLarge,
     /// A PATCH of nothing.
     #[error(
-        "a PATCH needs something to change: `Stream-Attributes`, `Stream-Retention-Max-Age`, `Stream-Retention-Max-Bytes` or `Stream-Retention-Max-Messages`"
+        "a PATCH needs something to change: `Stream-Attributes`, `Stream-Retention-Max-Age`, `Stream-Retention-Max-Bytes`, `Stream-Retention-Max-Messages` or `Stream-Compact-After-Bytes`"
     )]
     NothingToChange,
     /// An append of nothing.

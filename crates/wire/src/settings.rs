@@ -9,15 +9,15 @@ use std::{fmt::Write as _, num::NonZeroU64, sync::Arc};
 
 use http::HeaderName;
 use millrace_core::{
-    Change, NewLimit, NewSettings, Retention, RetentionChange, SettingFault, SettingKey, Settings,
-    Standing,
+    Change, Condensing, NewLimit, NewSettings, Retention, RetentionChange, SettingFault,
+    SettingKey, Settings, Standing, StreamPos,
 };
 use serde_json::{Map, Value};
 
 use crate::{
     headers::{
-        Fields, STREAM_ATTRIBUTES, STREAM_RETENTION_MAX_AGE, STREAM_RETENTION_MAX_BYTES,
-        STREAM_RETENTION_MAX_MESSAGES, single_text,
+        Fields, STREAM_ATTRIBUTES, STREAM_COMPACT_AFTER_BYTES, STREAM_RETENTION_MAX_AGE,
+        STREAM_RETENTION_MAX_BYTES, STREAM_RETENTION_MAX_MESSAGES, single_text,
     },
     query::duration_millis,
     refused::BadRequest,
@@ -30,6 +30,7 @@ pub const ATTRIBUTES_BYTES_MAX: usize = 4096;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SettingsHead {
     retention: RetentionChange,
+    compact_after_bytes: NewLimit,
     attributes: Option<Attributes>,
 }
 
@@ -51,6 +52,7 @@ impl SettingsHead {
                 bytes_max: limit(headers, &STREAM_RETENTION_MAX_BYTES, BYTES, count)?,
                 messages_max: limit(headers, &STREAM_RETENTION_MAX_MESSAGES, MESSAGES, count)?,
             },
+            compact_after_bytes: limit(headers, &STREAM_COMPACT_AFTER_BYTES, COMPACT, count)?,
             attributes: single_text(headers, &STREAM_ATTRIBUTES, "Stream-Attributes")?
                 .map(attributes)
                 .transpose()?,
@@ -59,7 +61,8 @@ impl SettingsHead {
 
     /// Whether they say nothing.
     pub fn is_nothing(&self) -> bool {
-        self.retention.is_nothing() && self.attributes.is_none()
+        let keeps = self.retention.is_nothing() && self.compact_after_bytes == NewLimit::AsItWas;
+        keeps && self.attributes.is_none()
     }
 
     /// The documents that a stream begins with.
@@ -71,6 +74,14 @@ impl SettingsHead {
         }
         if let Some(retention) = self.retention.on(Retention::default()).document() {
             documents.push((SettingKey::RETENTION, Some(retention.into())));
+        }
+        if let NewLimit::At(after_bytes) = self.compact_after_bytes {
+            let policy = Condensing {
+                after_bytes,
+                folded_until: StreamPos::ZERO,
+                folded_bytes: 0,
+            };
+            documents.push((SettingKey::COMPACTION, Some(policy.document().into())));
         }
         if let Some(asked) = asked(&documents) {
             documents.insert(0, (SettingKey::ASKED, Some(asked)));
@@ -96,6 +107,7 @@ fn asked(documents: &NewSettings) -> Option<Arc<[u8]>> {
 impl Change for SettingsHead {
     fn judge(&self, standing: Standing<'_>) -> Result<NewSettings, SettingFault> {
         let mut changes = self.retention.judge(standing)?;
+        changes.extend(Condensing::changed(self.compact_after_bytes, standing)?);
         let document = match &self.attributes {
             None => return Ok(changes),
             Some(Attributes::None) => None,
@@ -128,6 +140,11 @@ pub fn head_with(settings: &Settings, mut put: impl FnMut(HeaderName, &[u8])) {
     if let Some(attributes) = settings.get(SettingKey::ATTRIBUTES) {
         put(STREAM_ATTRIBUTES, attributes);
     }
+    let condensing = settings.get(SettingKey::COMPACTION);
+    if let Some(policy) = condensing.and_then(|document| Condensing::parse(document)) {
+        let after = policy.after_bytes.to_string();
+        put(STREAM_COMPACT_AFTER_BYTES, after.as_bytes());
+    }
     let retention = settings.get(SettingKey::RETENTION);
     let retention = retention.and_then(|document| Retention::parse(document));
     let Some(retention) = retention else { return };
@@ -156,6 +173,7 @@ fn shown_age(millis: u64) -> String {
 const AGE: &str = "Stream-Retention-Max-Age";
 const BYTES: &str = "Stream-Retention-Max-Bytes";
 const MESSAGES: &str = "Stream-Retention-Max-Messages";
+const COMPACT: &str = "Stream-Compact-After-Bytes";
 
 fn limit(
     headers: &impl Fields,

@@ -9,6 +9,7 @@ use crate::{
         Append, Body, BodyFault, Create, CreateSpec, ExpectedTail, ForkAnchor, ForkRequest,
         Lifetime, ProducerClaim, ProducerId,
     },
+    condense::Condensing,
     content_type::ContentType,
     event::{Appended, Created, DeleteReason, Event, ForkPoint},
     ids::{Generation, SlotId, StreamId, StreamPos, Timestamp},
@@ -546,6 +547,52 @@ pub fn retain(state: Option<&StreamState>, to: StreamPos, revision: u64, judge: 
         }
         _ => Decision::reply(Outcome::Done),
     }
+}
+
+/// Judges the replacement of all that is there by a snapshot that says the same: `fold` is what was made of
+/// the stream from its start to `tail`, which must be where it ends.
+pub fn condense(
+    state: Option<&StreamState>,
+    fold: &Payload,
+    tail: Offset,
+    judge: Judge,
+) -> Decision {
+    let state = match reachable(state, judge) {
+        Ok(state) => state,
+        Err(decision) => return decision,
+    };
+    if state.is_closed() {
+        return Decision::refuse(Refusal::Closed {
+            tail: state.tail_offset(),
+        });
+    }
+    if state.tail_offset() != tail {
+        return Decision::refuse(Refusal::ExpectedOffset {
+            tail: state.tail_offset(),
+        });
+    }
+    let stream = state.id;
+    let append = Append {
+        body: Body::Framed(fold.clone()),
+        ..Append::default()
+    };
+    let mut decision = accept(state, &append, fold.clone(), None, judge);
+    // One frame, and one change of what readers see: the snapshot is there, and all before it is not.
+    decision.events.push(Event::Trimmed {
+        stream,
+        to: state.tail,
+    });
+    if let Some(policy) = Condensing::of(state) {
+        let policy = Condensing {
+            folded_until: state.tail.advance(fold.len()),
+            folded_bytes: fold.len(),
+            ..policy
+        };
+        let document = Some(policy.document().into());
+        let changes = vec![(SettingKey::COMPACTION, document)];
+        decision.events.push(Event::Configured { stream, changes });
+    }
+    decision
 }
 
 /// Judges a change of the settings. One that changes nothing is fine.

@@ -183,6 +183,7 @@ impl Machine {
             Command::Append { name, .. }
             | Command::Trim { name, .. }
             | Command::Configure { name, .. }
+            | Command::Condense { name, .. }
             | Command::Delete { name } => name,
             #[cfg(test)]
             Command::Panic => return ShardId::ZERO,

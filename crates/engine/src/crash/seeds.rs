@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use millrace_core::{
-    Lifetime, Offset, ProducerClaim, ProducerId, Refusal, SettingKey, ShardId, StreamName,
+    Lifetime, Offset, Payload, ProducerClaim, ProducerId, Refusal, SettingKey, ShardId, StreamName,
     StreamPos,
     slot::{shard_of, slot_of},
     stream::Outcome,
@@ -183,7 +183,8 @@ impl Run {
             };
             let is_fork = matches!(change, Change::Fork { .. });
             let is_delete = matches!(change, Change::Delete { .. });
-            let is_trim = matches!(change, Change::Trim { .. });
+            // What these say of offsets is so before the turn alone.
+            let is_trim = matches!(change, Change::Trim { .. } | Change::Condense { .. });
             if (is_fork || is_trim) && !commands.is_empty() {
                 continue;
             }
@@ -341,6 +342,11 @@ impl Run {
         if stream.closed {
             return None;
         }
+        if kind == 4 {
+            let mut body = self.body();
+            body.push(b'!');
+            return Some(Change::Condense { name, body });
+        }
         let producer = (self.rng.below(2) == 0).then(|| {
             let id = format!("p{}", self.rng.below(3));
             let seq = stream.producers.get(&id).map_or(0, |last| last + 1);
@@ -496,6 +502,14 @@ fn command(machine: &mut Machine, change: &Change) -> Command {
             Command::Trim {
                 name: named(name),
                 to,
+            }
+        }
+        Change::Condense { name, body } => {
+            let state = machine.state(&named(name)).expect("it is there");
+            Command::Condense {
+                name: named(name),
+                fold: Payload::single(bytes::Bytes::from(body.clone())),
+                tail: state.tail_offset(),
             }
         }
         Change::Configure { name, document } => Command::Configure {

@@ -50,6 +50,11 @@ pub(super) enum Change {
         name: String,
         to: usize,
     },
+    /// A snapshot takes the place of all that is there.
+    Condense {
+        name: String,
+        body: Vec<u8>,
+    },
     Configure {
         name: String,
         document: Option<String>,
@@ -67,6 +72,7 @@ impl Change {
             | Self::Fork { name, .. }
             | Self::Trim { name, .. }
             | Self::Configure { name, .. }
+            | Self::Condense { name, .. }
             | Self::Delete { name } => name,
         }
     }
@@ -146,6 +152,15 @@ impl World {
                     .get_mut(&self.names[name])
                     .expect("it is there");
                 stream.trimmed = *to;
+            }
+            Change::Condense { name, body } => {
+                let stream = self
+                    .streams
+                    .get_mut(&self.names[name])
+                    .expect("it is there");
+                stream.trimmed = stream.bytes.len();
+                stream.bytes.extend_from_slice(body);
+                stream.ends.push(stream.bytes.len());
             }
             Change::Configure { name, document } => {
                 let stream = self

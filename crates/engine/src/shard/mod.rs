@@ -23,8 +23,8 @@ mod turn;
 use std::sync::Arc;
 
 use millrace_core::{
-    Append, Body, Change, Create, Offset, Refusal, ShardId, StreamId, StreamName, StreamPos,
-    Timestamp, stream::Outcome,
+    Append, Body, Change, Create, Offset, Payload, Refusal, ShardId, StreamId, StreamName,
+    StreamPos, Timestamp, stream::Outcome,
 };
 use tokio::sync::oneshot;
 
@@ -109,6 +109,12 @@ pub(crate) enum Command {
         to: StreamPos,
         revision: u64,
     },
+    /// Put a snapshot in the place of all that it was made of.
+    Condense {
+        name: StreamName,
+        fold: Payload,
+        tail: Offset,
+    },
     /// Change documents of a stream's settings.
     Configure {
         name: StreamName,
@@ -144,6 +150,7 @@ impl Command {
             | Self::CreateFork { .. }
             | Self::AddFork { .. }
             | Self::Configure { .. }
+            | Self::Condense { .. }
             | Self::Touch { .. } => false,
             Self::Append { append, .. } => append.is_close_only(),
             Self::Atomic(entries) => entries.iter().all(|entry| entry.command.is_urgent()),
@@ -162,6 +169,7 @@ impl Command {
     /// The bytes it would append.
     pub(crate) fn payload_bytes(&self) -> u64 {
         let body = match self {
+            Self::Condense { fold, .. } => return fold.len(),
             Self::Create(create) | Self::CreateFork { create, .. } => &create.body,
             Self::Append { append, .. } => &append.body,
             Self::Atomic(entries) => {
@@ -196,6 +204,7 @@ impl Command {
                 let each = entries.iter().map(|entry| entry.command.log_bytes_max());
                 return each.sum();
             }
+            Self::Condense { fold, .. } => (None, 2 * 1024 + fold.len() + 5 * fold.message_count()),
             Self::Configure { change, .. } => (None, 512 + change.bytes_max()),
             _ => (None, 256),
         };

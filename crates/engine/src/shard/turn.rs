@@ -317,6 +317,13 @@ impl ShardCore {
                 let judge = Seen::judge(seen.as_ref(), now);
                 decide::trim(Seen::state(seen.as_ref()), to, judge)
             }
+            Command::Condense { name, fold, tail } => {
+                let seen = self.named(&name, overlay)?;
+                let judge = Seen::judge(seen.as_ref(), now);
+                let (state, raised) = self.raised(seen.map(|seen| seen.state));
+                let decision = decide::condense(state.as_ref(), &fold, tail, judge);
+                return Ok(Judged::after(raised, decision, state));
+            }
             Command::Retain {
                 stream,
                 to,
@@ -436,29 +443,29 @@ impl ShardCore {
         overlay: &Overlay,
     ) -> Result<Judged, StoreError> {
         let judge = Seen::judge(seen.as_ref(), now);
-        let mut state = seen.map(|seen| seen.state);
-        let mut raised = None;
-        let known = state.as_ref().filter(|known| {
-            self.needs_generation(known.generations.current()) && !append.is_close_only()
-        });
-        if let Some(stream) = known.map(|known| known.id) {
-            let slot = stream.slot();
-            let generation = self.take_generation(slot, self.config.generation_floor);
-            let event = Event::GenerationRaised { stream, generation };
-            state = millrace_core::stream::apply(state, &event);
-            raised = Some(event);
-        }
+        let state = seen.map(|seen| seen.state);
+        let (state, raised) = if append.is_close_only() {
+            (state, None)
+        } else {
+            self.raised(state)
+        };
         let view = ProducerView::new(self, state.as_ref(), append, overlay)?;
-        let mut decision = decide::append(state.as_ref(), &view, append, judge);
-        let appends = matches!(decision.events.last(), Some(Event::Appended(_)));
-        if let (true, Some(event)) = (appends, raised.take()) {
-            decision.events.insert(0, event);
-            return Ok(Judged::now(decision));
-        }
-        Ok(Judged::Now {
-            decision,
-            before: state,
-        })
+        let decision = decide::append(state.as_ref(), &view, append, judge);
+        Ok(Judged::after(raised, decision, state))
+    }
+
+    /// A stream that is about to be appended to, in a generation of its own where it may have lost a tail;
+    /// and the event that makes it so.
+    fn raised(&mut self, state: Option<StreamState>) -> (Option<StreamState>, Option<Event>) {
+        let known = state.as_ref();
+        let known = known.filter(|known| self.needs_generation(known.generations.current()));
+        let Some(stream) = known.map(|known| known.id) else {
+            return (state, None);
+        };
+        let generation = self.take_generation(stream.slot(), self.config.generation_floor);
+        let event = Event::GenerationRaised { stream, generation };
+        let state = millrace_core::stream::apply(state, &event);
+        (state, Some(event))
     }
 
     /// The stream with this name as the turn sees it.
@@ -606,6 +613,23 @@ impl Judged {
         Self::Now {
             decision,
             before: None,
+        }
+    }
+
+    /// A decision on a stream that was `raised` first, where it is: that is an event only together with an
+    /// append.
+    fn after(raised: Option<Event>, mut decision: Decision, state: Option<StreamState>) -> Self {
+        let mut events = decision.events.iter();
+        let appends = events.any(|event| matches!(event, Event::Appended(_)));
+        match raised {
+            Some(event) if appends => {
+                decision.events.insert(0, event);
+                Self::now(decision)
+            }
+            _ => Self::Now {
+                decision,
+                before: state,
+            },
         }
     }
 

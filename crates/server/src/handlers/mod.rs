@@ -5,6 +5,7 @@
 
 pub(crate) mod append;
 pub(crate) mod batch;
+pub(crate) mod compact;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod head;

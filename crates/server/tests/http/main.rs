@@ -14,6 +14,7 @@
 
 mod batch;
 mod bodies;
+mod compact;
 mod connections;
 mod extensions;
 mod faults;

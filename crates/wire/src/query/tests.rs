@@ -198,6 +198,7 @@ fn times_have_units_or_are_seconds() {
         ("timeout=0", Ok(0)),
         ("timeout=61", Ok(60_000)),
         ("timeout=2h", Ok(60_000)),
+        ("timeout=1d", Ok(60_000)),
         ("timeout=99999999999999999999h", Ok(60_000)),
         ("timeout_ms=250", Ok(250)),
         ("timeout_ms=600000", Ok(60_000)),
@@ -205,7 +206,7 @@ fn times_have_units_or_are_seconds() {
         ("timeout=-1", Err(BadRequest::Timeout("timeout"))),
         ("timeout=1.5s", Err(BadRequest::Timeout("timeout"))),
         ("timeout=s", Err(BadRequest::Timeout("timeout"))),
-        ("timeout=1d", Err(BadRequest::Timeout("timeout"))),
+        ("timeout=1w", Err(BadRequest::Timeout("timeout"))),
         ("timeout_ms=1s", Err(BadRequest::Timeout("timeout_ms"))),
         ("timeout=1&timeout_ms=1", Err(BadRequest::TimeoutTwice)),
         (

@@ -10,6 +10,8 @@ const PREFIX: &str = "/v1/stream/";
 /// Appends to streams that its body names.
 const BATCH: &str = "/v1/streams/_append";
 const TRIM: &str = "/_trim";
+/// The sub-resource that compacts the keys of a stream.
+const COMPACT: &str = "/_compact";
 /// What begins elsewhere than at an offset that the request names.
 const PLACES: [&str; 3] = ["last", "since", "before"];
 
@@ -133,6 +135,9 @@ impl Asking {
         let (name, verb) = match name {
             None if path == BATCH => (None, unclear(method)),
             None => (None, Verb::Other),
+            // The server appends what nobody sent.
+            Some(Ok(name)) if method == "POST" && name.ends_with(COMPACT) => (None, Verb::Unclear),
+            _ if fields.get("stream-compact-after-bytes").is_some() => (None, Verb::Unclear),
             Some(Ok(name)) if method == "POST" && name.ends_with(TRIM) => {
                 let stream = name.trim_end_matches(TRIM);
                 (Some(stream.to_owned()), Verb::Trim)
