@@ -22,6 +22,7 @@ use crate::{
     batch,
     budget::{Budget, Permit},
     directory::Directory,
+    feed::Feed,
     fork,
     live::Live,
     metrics::{Figures, ShardFigures, ShardMetrics, StoreMetrics},
@@ -78,6 +79,7 @@ pub(crate) struct Shared {
     pub(crate) shards: Vec<ShardHandle>,
     pub(crate) metrics: StoreMetrics,
     pub(crate) scrub: Scrub,
+    pub(crate) feed: Arc<Feed>,
     pub(crate) stopping: Switch,
     /// When this process started: no sliding lifetime ends before it has passed from here.
     pub(crate) booted_at: Timestamp,
@@ -236,6 +238,12 @@ impl Engine {
             shared: Arc::clone(&self.shared),
             live,
         })
+    }
+
+    /// Whether a stream of this identity exists, reachable by its name or not.
+    pub async fn exists(&self, stream: StreamId) -> Result<bool, Refusal> {
+        let live = self.shared.load(stream).await?;
+        Ok(live.is_some_and(|live| !live.view().gone))
     }
 
     /// Takes memory for a body before it is read. [`Refusal::Overloaded`] when there is none.
