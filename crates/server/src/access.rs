@@ -37,13 +37,19 @@ pub enum Action {
     Fork,
     /// List names.
     List,
+    /// Create, read, change or delete a subscription. What it leads to is asked for as well: its
+    /// streams ([`Self::Head`]), its pattern ([`Self::List`]), and the stream that wakes its workers
+    /// ([`Self::Append`]).
+    ManageSubscription,
+    /// Work for a subscription: claim its wakes.
+    ConsumeSubscription,
     /// Read the server's figures.
     Metrics,
 }
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Create,
         Self::Append,
         Self::Close,
@@ -52,6 +58,8 @@ impl Action {
         Self::Delete,
         Self::Fork,
         Self::List,
+        Self::ManageSubscription,
+        Self::ConsumeSubscription,
         Self::Metrics,
     ];
 
@@ -66,6 +74,8 @@ impl Action {
             Self::Delete => "deleting",
             Self::Fork => "forking",
             Self::List => "listing",
+            Self::ManageSubscription => "managing a subscription",
+            Self::ConsumeSubscription => "working for a subscription",
             Self::Metrics => "reading metrics",
         }
     }
@@ -78,6 +88,8 @@ pub enum Target<'a> {
     Stream(&'a StreamName),
     /// All streams whose names begin so; empty for all.
     Prefix(&'a str),
+    /// One subscription, by its id; it need not exist.
+    Subscription(&'a str),
     /// The server itself.
     Server,
 }

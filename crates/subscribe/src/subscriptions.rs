@@ -18,7 +18,10 @@ use millrace_core::{
     },
 };
 use millrace_engine::Engine;
-use millrace_wire::subscription::{AckRequest, Wake, acked, key_set};
+use millrace_wire::{
+    Problem,
+    subscription::{AckRequest, Wake, acked, key_set},
+};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
@@ -83,6 +86,15 @@ impl From<SubscriptionRefusal> for Fault {
 impl From<Refusal> for Fault {
     fn from(refusal: Refusal) -> Self {
         Self::Engine(refusal)
+    }
+}
+
+impl From<Fault> for Problem {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Refused(refusal) => refusal.into(),
+            Fault::Engine(refusal) => refusal.into(),
+        }
     }
 }
 

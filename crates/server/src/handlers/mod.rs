@@ -14,3 +14,4 @@ pub(crate) mod options;
 pub(crate) mod read;
 pub(crate) mod sse;
 pub(crate) mod status;
+pub(crate) mod subscriptions;
