@@ -134,13 +134,16 @@ impl Book {
         Timestamp(self.engine.env().clock.wall())
     }
 
-    /// Takes up what changed so far.
-    pub(crate) fn drain(&self) {
+    /// Takes up what changed so far. Whether anything did.
+    pub(crate) fn drain(&self) -> bool {
         let changes = self.engine.changes();
-        let mut index = self.index.borrow_mut();
-        if !changes.is_empty() && index.take(changes) {
+        if changes.is_empty() {
+            return false;
+        }
+        if self.index.borrow_mut().take(changes) {
             self.news.notify_one();
         }
+        true
     }
 
     pub(crate) fn by_id(&self, id: &SubscriptionId) -> Option<Rc<Entry>> {

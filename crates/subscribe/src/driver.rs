@@ -31,6 +31,9 @@ use crate::{
 
 /// The longest sleep while something is due: the clock on the wall may be set.
 const NAP: Duration = Duration::from_secs(1);
+/// Between two looks at changed streams while they keep changing: one that changes often is taken up so
+/// much less often, and shards are let alone.
+const REST: Duration = Duration::from_millis(2);
 /// How often keys are looked at.
 const KEYS_EVERY: Duration = Duration::from_hours(1);
 /// How many streams are listed in one go at a start.
@@ -124,9 +127,7 @@ async fn serve(
     loop {
         tasks.tidy();
         let is_stopping = stopping.is_stopping();
-        if !is_stopping {
-            begin_visits(book, tasks);
-        }
+        let had_changes = !is_stopping && begin_visits(book, tasks);
         tokio::select! {
             biased;
             request = inbox.recv() => match request {
@@ -137,15 +138,23 @@ async fn serve(
             },
             () = stopping.wait(), if !is_stopping => tasks.work.abort_all(),
             () = book.news.notified() => {}
-            () = book.engine.changed() => {}
+            () = changes(book, had_changes) => {}
             () = until_due(book) => {}
         }
     }
 }
 
-/// Begins a task for each subscription that has to be looked after.
-fn begin_visits(book: &Rc<Book>, tasks: &mut Tasks) {
-    book.drain();
+/// Waits until streams changed, after a rest.
+async fn changes(book: &Book, rests: bool) {
+    if rests {
+        sleep(REST).await;
+    }
+    book.engine.changed().await;
+}
+
+/// Begins a task for each subscription that has to be looked after. Whether streams had changed.
+fn begin_visits(book: &Rc<Book>, tasks: &mut Tasks) -> bool {
+    let had_changes = book.drain();
     let visits = book.index.borrow_mut().take_visits(book.now());
     let changed = book.index.borrow().len() as u64;
     book.counters.changed_streams.set(changed);
@@ -159,6 +168,7 @@ fn begin_visits(book: &Rc<Book>, tasks: &mut Tasks) {
             tasks.work.spawn_local(look_after(Rc::clone(book), entry));
         }
     }
+    had_changes
 }
 
 async fn until_due(book: &Book) {
