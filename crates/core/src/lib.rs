@@ -7,7 +7,8 @@
 //!
 //! Layout: [`ids`] (one newtype per number space), [`name`], [`offset`], [`content_type`],
 //! [`payload`] (bytes and message lengths), [`command`] (what a client asks), [`event`] (what the
-//! log keeps), [`refusal`] (why not), [`limits`] (every bound), [`stream`] (state and rules).
+//! log keeps), [`refusal`] (why not), [`limits`] (every bound), [`stream`] (state and rules),
+//! [`subscription`] (the same for subscriptions).
 //!
 //! Not here: HTTP (see `millrace-wire`), bytes at rest (see `millrace-store`), waiting and
 //! delivery (see `millrace-engine`).
@@ -23,6 +24,7 @@ pub mod payload;
 pub mod refusal;
 pub mod slot;
 pub mod stream;
+pub mod subscription;
 
 pub use command::{
     Append, Body, BodyFault, Create, CreateSpec, ExpectedTail, ForkAnchor, ForkRequest, ForkSource,

@@ -2,7 +2,7 @@
 //!
 //! Layout, in the order of an append: [`engine`] (what users call), `shard` (the turn), `live` and
 //! `directory` (what is published), [`read`] (one reader for all modes). Beside it: `fork` (where a
-//! fork branches), [`list`], `open` (recovery), `maintenance` (compaction), `scrub` (looking for
+//! fork branches), [`list`], `open` (recovery), `feed` (which streams changed), `maintenance` (compaction), `scrub` (looking for
 //! damage), `budget` (memory), [`options`], [`status`], [`metrics`].
 //!
 //! Not here: HTTP (`millrace-server`), the rules themselves (`millrace-core`), bytes at rest
@@ -15,6 +15,7 @@ mod changes;
 mod crash;
 mod directory;
 pub mod engine;
+mod feed;
 mod fork;
 mod frames;
 #[cfg(feature = "fuzzing")]
@@ -34,6 +35,7 @@ mod stream;
 
 pub use budget::{Growing, Permit};
 pub use engine::{Engine, NewStream, Stopping};
+pub use feed::Change;
 pub use frames::{FrameCache, FrameKey};
 pub use list::Listed;
 pub use metrics::Figures;

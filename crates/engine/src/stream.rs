@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use millrace_core::{
-    ContentType, Lifetime, Offset, Refusal, StreamId, StreamPos, Timestamp, stream::StreamState,
+    ContentType, Lifetime, Offset, Refusal, StreamId, StreamName, StreamPos, Timestamp,
+    stream::StreamState,
 };
 
 use crate::{
@@ -59,6 +60,16 @@ impl Stream {
             expires_at: self.live.deadline(state),
             created_at: state.config.created_at,
         }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> StreamName {
+        self.live.view().state.config.name.clone()
+    }
+
+    /// Whether `offset` is one of this stream's: it exists, and names bytes that were never lost.
+    pub fn owns(&self, offset: Offset) -> bool {
+        self.live.view().state.owns(offset)
     }
 
     /// Renews a sliding lifetime, as a read does. Costs no write.

@@ -39,13 +39,19 @@ pub enum Action {
     Fork,
     /// List names.
     List,
+    /// Create, read, change or delete a subscription. What it leads to is asked for as well: its
+    /// streams ([`Self::Head`]), its pattern ([`Self::List`]), and the stream that wakes its workers
+    /// ([`Self::Append`]).
+    ManageSubscription,
+    /// Work for a subscription: claim its wakes.
+    ConsumeSubscription,
     /// Read the server's figures.
     Metrics,
 }
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Create,
         Self::Append,
         Self::Close,
@@ -55,6 +61,8 @@ impl Action {
         Self::Trim,
         Self::Fork,
         Self::List,
+        Self::ManageSubscription,
+        Self::ConsumeSubscription,
         Self::Metrics,
     ];
 
@@ -70,6 +78,8 @@ impl Action {
             Self::Trim => "trimming",
             Self::Fork => "forking",
             Self::List => "listing",
+            Self::ManageSubscription => "managing a subscription",
+            Self::ConsumeSubscription => "working for a subscription",
             Self::Metrics => "reading metrics",
         }
     }
@@ -82,6 +92,8 @@ pub enum Target<'a> {
     Stream(&'a StreamName),
     /// All streams whose names begin so; empty for all.
     Prefix(&'a str),
+    /// One subscription, by its id; it need not exist.
+    Subscription(&'a str),
     /// The server itself.
     Server,
 }

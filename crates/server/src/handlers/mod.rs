@@ -15,4 +15,5 @@ pub(crate) mod options;
 pub(crate) mod read;
 pub(crate) mod sse;
 pub(crate) mod status;
+pub(crate) mod subscriptions;
 pub(crate) mod trim;

@@ -33,6 +33,9 @@ pub(crate) fn expose(app: &App) -> String {
         sizes(&mut text, &figures);
         work(&mut text, &figures);
         scrub::families(&mut text, &figures.scrub);
+        if let Some(subscriptions) = app.opened_subscriptions() {
+            super::subscriptions::families(&mut text, &subscriptions.figures());
+        }
     }
     text.into_string()
 }

@@ -6,12 +6,13 @@
 //! client.
 //!
 //! Layout: here the figures, `families.rs` the names they are told under (`scrub.rs` those of the
-//! scrub), `text.rs` how.
+//! scrub, `subscriptions.rs` those of subscriptions), `text.rs` how.
 //!
 //! Not here: the engine's figures ([`millrace_engine::metrics`]).
 
 mod families;
 mod scrub;
+mod subscriptions;
 mod text;
 
 use std::{
