@@ -26,4 +26,4 @@ if (protocol === "h2") {
   setGlobalDispatcher(new Agent({ allowH2: true }))
 }
 
-runConformanceTests({ baseUrl, longPollTimeoutMs, subscriptions: false })
+runConformanceTests({ baseUrl, longPollTimeoutMs, subscriptions: true })

@@ -3,14 +3,11 @@
 import assert from "node:assert/strict"
 import test from "node:test"
 
-import { count, EXPECTED, faultsOf, SKIPPED_GROUP } from "./counts.mjs"
+import { count, EXPECTED, faultsOf } from "./counts.mjs"
 
 /** A report of a run in which all went as expected, changed by `change`. */
 function reportOf(change = () => {}) {
-  const assertionResults = Array.from({ length: EXPECTED.total }, (_, n) => {
-    const isSkipped = n < EXPECTED.skipped
-    return { fullName: `test ${n}`, status: isSkipped ? "skipped" : "passed", ancestorTitles: isSkipped ? [SKIPPED_GROUP] : ["Group"] }
-  })
+  const assertionResults = Array.from({ length: EXPECTED.total }, (_, n) => ({ fullName: `test ${n}`, status: "passed" }))
   change(assertionResults)
   return { testResults: [{ assertionResults }] }
 }
@@ -23,11 +20,7 @@ test("t96_a_suite_of_which_a_part_did_not_run_is_noticed", () => {
   assert.notDeepEqual(faults(half), [], "half is missing")
   const skipped = reportOf((all) => (all.at(-1).status = "skipped"))
   assert.notDeepEqual(faults(skipped), [], "one is skipped")
-  const exchanged = reportOf((all) => {
-    all[0].status = "passed"
-    all.at(-1).status = "skipped"
-  })
-  assert.deepEqual(faults(exchanged), ["skipped: test 337"], "another one is skipped")
+  assert.ok(faults(skipped).includes("skipped: test 337"), "and named")
   const failed = reportOf((all) => (all.at(-1).status = "failed"))
   assert.notDeepEqual(faults(failed), [], "one fails")
   const more = reportOf((all) => all.push(all.at(-1)))

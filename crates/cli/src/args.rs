@@ -335,6 +335,20 @@ pub(crate) struct ServeArgs {
     )]
     pub(crate) write_timeout: Duration,
 
+    /// UNSAFE: let webhooks lead to this machine itself, in the clear too; for development
+    #[arg(long, env = "MILLRACE_ALLOW_LOCAL_WEBHOOKS", value_parser = BoolishValueParser::new())]
+    pub(crate) allow_local_webhooks: bool,
+
+    /// How old the key that signs deliveries to webhooks gets before another takes its place
+    #[arg(
+        long,
+        env = "MILLRACE_WEBHOOK_KEY_AGE",
+        default_value = "90d",
+        value_name = "TIME",
+        value_parser = units::duration
+    )]
+    pub(crate) webhook_key_age: Duration,
+
     /// End the process when a shard takes no more writes, so that a supervisor restarts it
     #[arg(long, env = "MILLRACE_EXIT_ON_POISON", value_parser = BoolishValueParser::new())]
     pub(crate) exit_on_poison: bool,

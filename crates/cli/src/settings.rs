@@ -92,6 +92,13 @@ impl Settings {
             short_way: !args.no_short_way,
             connections_per_address_max: connections_per_address_max(args)?,
             header_bytes_max: header_bytes_max(args)?,
+            allow_local_webhooks: args.allow_local_webhooks,
+            webhook_key_age: time(
+                "--webhook-key-age",
+                args.webhook_key_age,
+                Duration::from_hours(1),
+                Duration::from_hours(10 * 365 * 24),
+            )?,
             times: times(args)?,
         };
         Ok(Self {

@@ -8,7 +8,7 @@
 //! Layout: [`ids`] (one newtype per number space), [`name`], [`offset`], [`content_type`],
 //! [`payload`] (bytes and message lengths), [`command`] (what a client asks), [`event`] (what the
 //! log keeps), [`refusal`] (why not), [`settings`] (documents beside the bytes), [`limits`] (every
-//! bound), [`stream`] (state and rules).
+//! bound), [`stream`] (state and rules), [`subscription`] (the same for subscriptions).
 //!
 //! Not here: HTTP (see `millrace-wire`), bytes at rest (see `millrace-store`), waiting and
 //! delivery (see `millrace-engine`).
@@ -28,6 +28,7 @@ pub mod retention;
 pub mod settings;
 pub mod slot;
 pub mod stream;
+pub mod subscription;
 
 pub use command::{
     Append, Body, BodyFault, Create, CreateSpec, ExpectedTail, ForkAnchor, ForkRequest, ForkSource,

@@ -38,3 +38,25 @@ pub const SETTING_BYTES_MAX: u64 = 512 << 10;
 pub const SETTINGS_BYTES_MAX: u64 = 1 << 20;
 /// The longest chain of forks: a fork's reads look at one list this long, never deeper.
 pub const FORK_DEPTH_MAX: usize = 1024;
+/// The longest id of a subscription, in bytes after percent-decoding.
+pub const SUBSCRIPTION_ID_BYTES_MAX: usize = 200;
+/// The longest pattern of a subscription, in bytes.
+pub const PATTERN_BYTES_MAX: usize = 1024;
+/// The longest description of a subscription, in bytes.
+pub const DESCRIPTION_BYTES_MAX: usize = 1024;
+/// The longest webhook URL, in bytes.
+pub const WEBHOOK_URL_BYTES_MAX: usize = 2048;
+/// The longest name of a worker, in bytes.
+pub const WORKER_BYTES_MAX: usize = 256;
+/// How many streams a subscription may name, beside its pattern.
+pub const EXPLICIT_STREAMS_MAX: usize = 10_000;
+/// How many subscriptions there may be.
+pub const SUBSCRIPTIONS_MAX: usize = 10_000;
+/// The shortest lease of a subscription, in milliseconds.
+pub const LEASE_MILLIS_MIN: u64 = 1_000;
+/// The longest lease of a subscription, in milliseconds.
+pub const LEASE_MILLIS_MAX: u64 = 600_000;
+/// The lease of a subscription that names none, in milliseconds.
+pub const LEASE_MILLIS_DEFAULT: u64 = 30_000;
+/// How many streams one wake of a subscription tells of; the others come with the next.
+pub const WAKE_STREAMS_MAX: usize = 1000;

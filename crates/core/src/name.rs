@@ -2,7 +2,14 @@
 
 use std::{borrow::Borrow, fmt, sync::Arc};
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
 use crate::limits::STREAM_NAME_BYTES_MAX;
+
+/// The first segment that the protocol reserves.
+const RESERVED: &str = "__ds";
+/// What the names of the server's own streams begin with.
+pub const INTERNAL_PREFIX: &str = "__ds/";
 
 /// A checked stream name; cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,6 +41,16 @@ pub enum NameFault {
 impl StreamName {
     /// Checks `text` (already percent-decoded) and makes a name of it.
     pub fn new(text: &str) -> Result<Self, NameFault> {
+        let name = Self::stored(text)?;
+        if name.is_internal() {
+            return Err(NameFault::Reserved);
+        }
+        Ok(name)
+    }
+
+    /// The same for a name that may be the server's own: one that was stored, or that the server makes
+    /// for itself under `__ds/`.
+    pub fn stored(text: &str) -> Result<Self, NameFault> {
         if text.is_empty() {
             return Err(NameFault::Empty);
         }
@@ -50,9 +67,6 @@ impl StreamName {
         if segments.any(|segment| matches!(segment, b"" | b"." | b"..")) {
             return Err(NameFault::Segment);
         }
-        if text == "__ds" || text.starts_with("__ds/") {
-            return Err(NameFault::Reserved);
-        }
         Ok(Self(text.into()))
     }
 
@@ -68,11 +82,30 @@ impl StreamName {
         Some((stream, last))
     }
 
+    /// Whether it is under `__ds`: a stream of the server's own, which no client can reach.
+    pub fn is_internal(&self) -> bool {
+        &*self.0 == RESERVED || self.0.starts_with(INTERNAL_PREFIX)
+    }
+
     /// Whether the last segment begins with exactly one `_`: reserved for sub-resources, so that no
     /// stream may be created under it (`__stream_metrics__` begins with two and is free).
     pub fn is_sub_resource(&self) -> bool {
         let last = self.0.rsplit('/').next().unwrap_or_default();
         last.starts_with('_') && !last.starts_with("__")
+    }
+}
+
+impl Serialize for StreamName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+/// Reads names that were stored.
+impl<'de> Deserialize<'de> for StreamName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        Self::stored(&text).map_err(D::Error::custom)
     }
 }
 
@@ -116,6 +149,16 @@ mod tests {
             StreamName::new(&"x".repeat(1025)).err(),
             Some(NameFault::TooLong)
         );
+    }
+
+    #[test]
+    fn the_servers_own_names_are_stored_and_not_asked_for() {
+        for (text, internal) in [("__ds", true), ("__ds/keys/1", true), ("__dsx", false)] {
+            let name = StreamName::stored(text).unwrap();
+            assert_eq!(name.is_internal(), internal, "{text}");
+            assert_eq!(StreamName::new(text).is_err(), internal, "{text}");
+        }
+        assert_eq!(StreamName::stored("__ds/../a"), Err(NameFault::Segment));
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::{
     batch,
     budget::{Budget, Growing, Permit, Reading},
     directory::Directory,
+    feed::Feed,
     fork,
     live::Live,
     metrics::{Figures, ShardFigures, ShardMetrics, StoreMetrics},
@@ -87,6 +88,7 @@ pub(crate) struct Shared {
     pub(crate) scrub: Scrub,
     pub(crate) retained: Arc<Retained>,
     pub(crate) passes: Passes,
+    pub(crate) feed: Arc<Feed>,
     pub(crate) stopping: Switch,
     /// When this process started: no sliding lifetime ends before it has passed from here.
     pub(crate) booted_at: Timestamp,
@@ -300,6 +302,12 @@ impl Engine {
             return Err(Refusal::Overloaded);
         }
         Ok(())
+    }
+
+    /// Whether a stream of this identity exists, reachable by its name or not.
+    pub async fn exists(&self, stream: StreamId) -> Result<bool, Refusal> {
+        let live = self.shared.load(stream).await?;
+        Ok(live.is_some_and(|live| !live.view().gone))
     }
 
     /// Whether it takes work, and why not; and what else somebody should look at.

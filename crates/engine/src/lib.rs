@@ -2,8 +2,9 @@
 //!
 //! Layout, in the order of an append: [`engine`] (what users call), `shard` (the turn), `live` and
 //! `directory` (what is published), [`read`] (one reader for all modes). Beside it: `fork` (where a
-//! fork branches), [`list`], `open` (recovery), `maintenance` (compaction), `scrub` (looking for
-//! damage), `retention` (trimming what is not kept), `condense` (key compaction), `budget` (memory), [`options`], [`status`], [`metrics`].
+//! fork branches), [`list`], `open` (recovery), `feed` (which streams changed), `maintenance`
+//! (compaction), `scrub` (looking for damage), `retention` (trimming what is not kept), `condense` (key
+//! compaction), `budget` (memory), [`options`], [`status`], [`metrics`].
 //!
 //! Not here: HTTP (`millrace-server`), the rules themselves (`millrace-core`), bytes at rest
 //! (`millrace-store`).
@@ -16,6 +17,7 @@ mod condense;
 mod crash;
 mod directory;
 pub mod engine;
+mod feed;
 mod fork;
 mod frames;
 #[cfg(feature = "fuzzing")]
@@ -37,6 +39,7 @@ mod stream;
 pub use budget::{Growing, Permit};
 pub use condense::Condensed;
 pub use engine::{Engine, NewStream, Stopping};
+pub use feed::Change;
 pub use frames::{FrameCache, FrameKey};
 pub use list::Listed;
 pub use metrics::Figures;

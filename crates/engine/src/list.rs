@@ -14,10 +14,14 @@ use crate::engine::{Engine, Shared};
 /// A stream in a listing.
 #[derive(Clone, Debug)]
 pub struct Listed {
+    /// Its identity.
+    pub id: StreamId,
     /// Its name.
     pub name: StreamName,
     /// Its content type.
     pub content_type: ContentType,
+    /// The offset of its first byte.
+    pub start: Offset,
     /// The offset after its last byte.
     pub tail: Offset,
     /// Whether it is closed.
@@ -34,16 +38,37 @@ pub struct Listed {
 
 impl Engine {
     /// Streams whose names begin with `prefix`, after `after`, in byte order, at most `limit`.
-    /// Expired and soft-deleted streams are not in it.
+    /// Expired and soft-deleted streams are not in it, nor are the server's own.
     pub async fn list(
         &self,
         prefix: &str,
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<Listed>, Refusal> {
+        self.list_some(prefix, after, limit, false).await
+    }
+
+    /// The same for the server's own streams, and only those.
+    pub async fn list_internal(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Listed>, Refusal> {
+        self.list_some(prefix, after, limit, true).await
+    }
+
+    async fn list_some(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+        internal: bool,
+    ) -> Result<Vec<Listed>, Refusal> {
         let shared = Arc::clone(&self.shared);
         let (prefix, after) = (prefix.to_owned(), after.map(str::to_owned));
-        let listed = tasks::blocking(move || collect(&shared, &prefix, after, limit)).await;
+        let listed =
+            tasks::blocking(move || collect(&shared, &prefix, after, limit, internal)).await;
         listed.map_err(|error| {
             tracing::error!(%error, "streams cannot be listed");
             Refusal::Corrupt
@@ -51,11 +76,15 @@ impl Engine {
     }
 }
 
+/// A text that sorts after every name of the server's own, which are ASCII up to an id of a client's.
+const AFTER_INTERNAL: &str = "__ds/\u{10ffff}";
+
 fn collect(
     shared: &Shared,
     prefix: &str,
     after: Option<String>,
     limit: usize,
+    internal: bool,
 ) -> Result<Vec<Listed>, StoreError> {
     let mut listed = Vec::new();
     let mut cursor = after;
@@ -65,9 +94,15 @@ fn collect(
             if listed.len() == limit {
                 break;
             }
-            listed.extend(visible(shared, name, stream)?);
+            if name.is_internal() == internal {
+                listed.extend(visible(shared, name, stream)?);
+            }
         }
         match page.horizon {
+            // The server's own names are passed over all at once, however many they are.
+            Some(horizon) if horizon.is_internal() && !internal => {
+                cursor = Some(AFTER_INTERNAL.to_owned());
+            }
             Some(horizon) => cursor = Some(horizon.as_str().to_owned()),
             None => break,
         }
@@ -152,8 +187,10 @@ fn describe(
     expires_at: Option<Timestamp>,
 ) -> Option<Listed> {
     (!state.soft_deleted).then(|| Listed {
+        id: state.id,
         name,
         content_type: state.config.content_type.clone(),
+        start: state.start_offset(),
         tail: state.tail_offset(),
         closed: state.is_closed(),
         lifetime: state.config.lifetime,

@@ -8,7 +8,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -30,6 +30,9 @@ pub(crate) struct Live {
     read_at: AtomicU64,
     /// Open live readers: none of them may see the stream expire.
     followers: AtomicU32,
+    /// Whether it waits to be taken up by who watches all streams (see `feed.rs`). Always, where it is
+    /// one of the server's own: those are never taken up.
+    reported: AtomicBool,
 }
 
 /// What is durable of a stream.
@@ -107,8 +110,10 @@ impl Live {
     /// A stream of which `extents` are sealed and nothing is hot. `read_at` is the moment from which
     /// its sliding lifetime counts at least.
     pub(crate) fn new(state: StreamState, extents: Vec<Extent>, read_at: Timestamp) -> Self {
+        let is_internal = state.config.name.is_internal();
         Self {
             id: state.id,
+            reported: AtomicBool::new(is_internal),
             view: Mutex::new(View {
                 state,
                 extents: Arc::new(extents),
@@ -152,6 +157,17 @@ impl Live {
 
     pub(crate) fn frames(&self) -> &FrameCache {
         self.frames.get_or_init(Box::default)
+    }
+
+    /// Whether a change of it has to be reported: nobody has, since it was last taken up. Call it after
+    /// the change is in the view.
+    pub(crate) fn is_news(&self) -> bool {
+        !self.reported.load(Ordering::SeqCst) && !self.reported.swap(true, Ordering::SeqCst)
+    }
+
+    /// It is taken up: look at the view after this, and later changes are reported again.
+    pub(crate) fn take_up(&self) {
+        self.reported.store(false, Ordering::SeqCst);
     }
 
     /// Renews a sliding lifetime.

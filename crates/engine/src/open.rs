@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use crate::{
     budget::{Budget, Reading},
     engine::{Engine, ShardHandle, Shared},
+    feed::Feed,
     metrics::StoreMetrics,
     options::{Durability, Options},
     retention::{Passes, Retained},
@@ -418,7 +419,9 @@ fn assemble(base: Base, recovered: Recovered, lock: Box<dyn Send + Sync>) -> Ope
     let shards = base.options.shards;
     let mut parts = Vec::with_capacity(cores.len());
     let mut handles = Vec::with_capacity(cores.len());
-    for core in cores {
+    let feed: Arc<Feed> = Arc::default();
+    for mut core in cores {
+        core.feed = Arc::clone(&feed);
         let (inbox, messages) = mpsc::channel(INBOX_MAX);
         let status = Arc::new(ShardStatus::default());
         core.note_sizes();
@@ -443,6 +446,7 @@ fn assemble(base: Base, recovered: Recovered, lock: Box<dyn Send + Sync>) -> Ope
         scrub: Scrub::default(),
         retained: base.retained,
         passes: Passes::default(),
+        feed,
         stopping: Switch::new(),
         booted_at: base.booted_at,
         _lock: crate::engine::Lock(lock),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use millrace_core::{
-    ContentType, Lifetime, Offset, Refusal, Settings, StreamId, StreamPos, Timestamp,
+    ContentType, Lifetime, Offset, Refusal, Settings, StreamId, StreamName, StreamPos, Timestamp,
     stream::StreamState,
 };
 
@@ -68,6 +68,16 @@ impl Stream {
     /// Its documents; `None` where there never were any.
     pub fn settings(&self) -> Option<Arc<Settings>> {
         self.live.view().state.settings.clone()
+    }
+
+    /// Its name.
+    pub fn name(&self) -> StreamName {
+        self.live.view().state.config.name.clone()
+    }
+
+    /// Whether `offset` is one of this stream's: it exists, and names bytes that were never lost.
+    pub fn owns(&self, offset: Offset) -> bool {
+        self.live.view().state.owns(offset)
     }
 
     /// Renews a sliding lifetime, as a read does. Costs no write.

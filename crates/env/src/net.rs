@@ -1,4 +1,5 @@
-//! Connections: the server is generic over them, so that a simulated network can stand in.
+//! Connections: the server is generic over those it takes, so that a simulated network can stand in.
+//! Those it makes are plain functions here, behind a seam of whoever makes them.
 
 use std::{future::Future, io, net::SocketAddr};
 
@@ -32,6 +33,18 @@ impl Listener for TcpListener {
         conn.set_nodelay(true)?;
         Ok((conn, peer))
     }
+}
+
+/// The addresses of a host, as the system resolves its name; an address as text is itself.
+pub async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    Ok(tokio::net::lookup_host((host, port)).await?.collect())
+}
+
+/// Connects to an address.
+pub async fn connect(address: SocketAddr) -> io::Result<tokio::net::TcpStream> {
+    let conn = tokio::net::TcpStream::connect(address).await?;
+    conn.set_nodelay(true)?;
+    Ok(conn)
 }
 
 #[cfg(test)]

@@ -41,6 +41,12 @@ pub enum Action {
     Fork,
     /// List names.
     List,
+    /// Create, read, change or delete a subscription. What it leads to is asked for as well: its
+    /// streams ([`Self::Head`]), its pattern ([`Self::List`]), and the stream that wakes its workers
+    /// ([`Self::Append`]).
+    ManageSubscription,
+    /// Work for a subscription: claim its wakes.
+    ConsumeSubscription,
     /// Read the server's figures.
     Metrics,
     /// Have the server do now what it does now and then.
@@ -60,6 +66,8 @@ impl Action {
         Self::Configure,
         Self::Fork,
         Self::List,
+        Self::ManageSubscription,
+        Self::ConsumeSubscription,
         Self::Metrics,
         Self::Maintain,
     ];
@@ -77,6 +85,8 @@ impl Action {
             Self::Configure => "changing a stream's settings",
             Self::Fork => "forking",
             Self::List => "listing",
+            Self::ManageSubscription => "managing a subscription",
+            Self::ConsumeSubscription => "working for a subscription",
             Self::Metrics => "reading metrics",
             Self::Maintain => "maintaining the server",
         }
@@ -90,6 +100,8 @@ pub enum Target<'a> {
     Stream(&'a StreamName),
     /// All streams whose names begin so; empty for all.
     Prefix(&'a str),
+    /// One subscription, by its id; it need not exist.
+    Subscription(&'a str),
     /// The server itself.
     Server,
 }

@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use millrace_core::Timestamp;
 use millrace_engine::Engine;
 use millrace_env::Env;
+use millrace_subscribe::Subscriptions;
 use millrace_wire::{HttpFault, Problem, cursor};
 
 use crate::{access::Grant, bodies::Bulk, config::Config, metrics::Metrics, refusals::Refusals};
@@ -30,6 +31,8 @@ pub(crate) struct App {
     pub(crate) refusals: Arc<Refusals>,
     /// Set once, when recovery is done.
     engine: OnceLock<Engine>,
+    /// Set with it.
+    subscriptions: OnceLock<Subscriptions>,
     pub(crate) metrics: Metrics,
     /// Where long answers wait for their turn.
     pub(crate) bulk: Bulk,
@@ -58,6 +61,7 @@ impl App {
             env,
             refusals: Arc::default(),
             engine: OnceLock::new(),
+            subscriptions: OnceLock::new(),
             metrics: Metrics::default(),
             bulk: Bulk::default(),
             started,
@@ -76,14 +80,34 @@ impl App {
         })
     }
 
+    /// Subscriptions, for a request that may use them.
+    pub(crate) fn subscriptions(&self, _grant: &Grant) -> Result<&Subscriptions, Problem> {
+        self.subscriptions_by_token()
+    }
+
+    /// Subscriptions, for a request that shows the token of a wake, which they judge themselves; and for
+    /// public keys.
+    pub(crate) fn subscriptions_by_token(&self) -> Result<&Subscriptions, Problem> {
+        self.opened_subscriptions().ok_or_else(|| {
+            let reason = "recovering".to_owned();
+            Problem::from(HttpFault::NotReady { reason })
+        })
+    }
+
+    /// Subscriptions once the engine is open, for the server itself.
+    pub(crate) fn opened_subscriptions(&self) -> Option<&Subscriptions> {
+        self.subscriptions.get()
+    }
+
     /// The engine once it is open, for the server itself.
     pub(crate) fn opened(&self) -> Option<&Engine> {
         self.engine.get()
     }
 
     /// From here on requests reach streams.
-    pub(crate) fn open(&self, engine: Engine) {
+    pub(crate) fn open(&self, engine: Engine, subscriptions: Subscriptions) {
         // Opening happens once; a second engine would have no shards.
+        let _ = self.subscriptions.set(subscriptions);
         let _ = self.engine.set(engine);
     }
 
@@ -92,7 +116,17 @@ impl App {
         match self.engine.get() {
             None => vec!["recovering".to_owned()],
             Some(engine) if engine.stopping().is_stopping() => vec!["stopping".to_owned()],
-            Some(engine) => engine.status().problems,
+            Some(engine) => {
+                let subscriptions = self.subscriptions.get();
+                let problem = subscriptions.and_then(Subscriptions::problem);
+                let problem = problem.map(str::to_owned);
+                engine
+                    .status()
+                    .problems
+                    .into_iter()
+                    .chain(problem)
+                    .collect()
+            }
         }
     }
 

@@ -31,6 +31,10 @@ pub struct Config {
     pub connections_per_address_max: Option<usize>,
     /// The most bytes of a request's line and headers, from 8 KiB to [`HEADER_BYTES_CEILING`].
     pub header_bytes_max: usize,
+    /// Whether webhooks may lead to this machine itself, in the clear too: for development.
+    pub allow_local_webhooks: bool,
+    /// How old the key that signs deliveries to webhooks gets before another takes its place.
+    pub webhook_key_age: Duration,
     /// How long things may take.
     pub times: Times,
 }
@@ -81,6 +85,8 @@ impl Default for Config {
             connections_per_address_max: None,
             // A name of 1,024 bytes may take three times that in a path.
             header_bytes_max: 64 << 10,
+            allow_local_webhooks: false,
+            webhook_key_age: Duration::from_hours(90 * 24),
             times: Times::default(),
         }
     }

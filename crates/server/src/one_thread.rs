@@ -45,8 +45,14 @@ impl OneThread {
             shards.push(shard);
         }
         let app = Arc::clone(running.app());
+        let (driver, its_driver) = oneshot::channel();
+        cores.spawn_local(async move {
+            if let Ok(driver) = its_driver.await {
+                millrace_subscribe::run(driver).await;
+            }
+        });
         spawn_local(async move {
-            let opened = tasks::blocking(move || open(&app, env, engine, shards)).await;
+            let opened = tasks::blocking(move || open(&app, env, engine, shards, driver)).await;
             // Whoever started the server may not care.
             let _ = tell.send(opened);
         });

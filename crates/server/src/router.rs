@@ -21,6 +21,7 @@ use millrace_wire::{
     HttpFault, Problem, ReadQuery,
     cors::{self, BATCH_METHODS, LIVE_METHODS, READ_METHODS, RETENTION_METHODS, STREAM_METHODS},
     outcome, path,
+    subscription::Control,
 };
 use tracing::{Instrument as _, Span};
 
@@ -47,6 +48,7 @@ enum Route {
     Trim(StreamName),
     Compact(StreamName),
     Retention,
+    Control(Control),
     Listing,
     Batch,
     Live,
@@ -65,9 +67,13 @@ impl Route {
             path::BATCH => Ok(Self::Batch),
             path::LIVE => Ok(Self::Live),
             path::RETENTION => Ok(Self::Retention),
-            _ => match path::stream_name(path) {
-                Some(name) => Ok(Self::of(name?)),
-                None => Err(HttpFault::NoRoute.into()),
+            // PROTOCOL 6: before streams, so that none is taken for one.
+            _ => match Control::parse(path) {
+                Some(control) => Ok(Self::Control(control?)),
+                None => match path::stream_name(path) {
+                    Some(name) => Ok(Self::of(name?)),
+                    None => Err(HttpFault::NoRoute.into()),
+                },
             },
         }
     }
@@ -210,6 +216,10 @@ where
     let caller = match route {
         // Whoever watches over the process has no key, and learns nothing of streams.
         Ok(Route::Health | Route::Ready) => Caller::Unknown,
+        // Whoever works for a wake shows its token instead; public keys are public.
+        Ok(Route::Control(ref control)) if handlers::subscriptions::is_open(control) => {
+            Caller::Unknown
+        }
         _ => app.config.access.identify(&head.headers)?,
     };
     match route? {
@@ -218,6 +228,12 @@ where
             Method::POST => Box::pin(handlers::trim::trim(app, &caller, &name, body)).await,
             _ => Err(not_allowed(BATCH_METHODS)),
         },
+        Route::Control(control) => {
+            Box::pin(handlers::subscriptions::answer(
+                app, &caller, control, head, body,
+            ))
+            .await
+        }
         Route::Listing => match head.method {
             Method::GET | Method::HEAD => Box::pin(handlers::list::list(app, &caller, head)).await,
             _ => Err(not_allowed(READ_METHODS)),
@@ -299,7 +315,7 @@ where
     }
 }
 
-fn not_allowed(allow: &'static str) -> Problem {
+pub(crate) fn not_allowed(allow: &'static str) -> Problem {
     HttpFault::Method { allow }.into()
 }
 

@@ -4,6 +4,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use millrace_engine::{Engine, OpenError, Opened, Options, Shard};
 use millrace_env::{Env, Switch, sleep};
+use millrace_subscribe::{Driver, Rules, SubscriptionOptions, Subscriptions, Webhooks};
 use millrace_wire::state::Latest;
 use tokio::sync::{mpsc, oneshot};
 
@@ -106,6 +107,9 @@ impl Running {
         engine.stop_readers();
         // Nobody sends; the end of the last sender is the news.
         while self.drained.recv().await.is_some() {}
+        if let Some(subscriptions) = self.app.opened_subscriptions() {
+            subscriptions.stop().await;
+        }
         engine.shutdown().await;
         Stopped::Clean
     }
@@ -117,6 +121,7 @@ pub(crate) fn open(
     env: Env,
     mut options: Options,
     cores: Vec<oneshot::Sender<Shard>>,
+    driver: oneshot::Sender<Driver>,
 ) -> Result<(), OpenError> {
     options.fold.get_or_insert(Latest::fold);
     let Opened { engine, shards } = millrace_engine::open(env, options)?;
@@ -124,6 +129,22 @@ pub(crate) fn open(
         // A core ends early only when the server drains; then nobody will ask this shard.
         let _ = core.send(shard);
     }
-    app.open(engine);
+    let (subscriptions, its_driver) = subscriptions(app, &engine);
+    app.open(engine, subscriptions);
+    // As with cores.
+    let _ = driver.send(its_driver);
     Ok(())
+}
+
+/// The subscriptions of an engine, and what has to be run for them.
+pub(crate) fn subscriptions(app: &App, engine: &Engine) -> (Subscriptions, Driver) {
+    let options = SubscriptionOptions {
+        public_url: app.config.public_url.clone(),
+        rules: Rules {
+            allow_local: app.config.allow_local_webhooks,
+        },
+        deliver: Arc::new(Webhooks::default()),
+        key_age_max: app.config.webhook_key_age,
+    };
+    Subscriptions::new(engine.clone(), options)
 }

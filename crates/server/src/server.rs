@@ -12,6 +12,7 @@ use std::{
 
 use millrace_engine::{Engine, OpenError, Options, Shard};
 use millrace_env::{Env, tasks};
+use millrace_subscribe::Driver;
 use tokio::{net::TcpSocket, sync::oneshot};
 
 use crate::{
@@ -84,10 +85,12 @@ impl Server {
             shards.push(shard);
         }
         threads.push(front_thread(socket, cores, &app, signals)?);
+        let (driver, its_driver) = oneshot::channel();
+        threads.push(driver_thread(its_driver)?);
         let opening = Arc::clone(&app);
         threads.push(tasks::thread("millrace-open", move || {
             // Whoever started the server may not care.
-            let _ = tell.send(open(&opening, env, engine, shards));
+            let _ = tell.send(open(&opening, env, engine, shards, driver));
         })?);
         Ok(Self {
             address,
@@ -163,6 +166,19 @@ fn front_thread(
         runs(core::on_this_thread(front::run(
             socket, cores, app, signals,
         )));
+    })
+}
+
+/// What subscriptions do by themselves is kept off the threads of shards: a pattern that is looked for in
+/// many names, a signature, a handshake.
+fn driver_thread(driver: oneshot::Receiver<Driver>) -> io::Result<JoinHandle<()>> {
+    tasks::thread("millrace-wakes", move || {
+        runs(core::on_this_thread(async move {
+            // Without recovery there is none.
+            if let Ok(driver) = driver.await {
+                millrace_subscribe::run(driver).await;
+            }
+        }));
     })
 }
 

@@ -8,6 +8,7 @@
 //! headers ask), [`query`] (how to read, what to list), [`offset`] (tokens), [`body`] and [`json`]
 //! (bytes to messages); then for the answer [`outcome`] (success), [`listing`], [`problem`] (everything else),
 //! [`page`] (how stored bytes are sent), [`sse`], [`cursor`], [`etag`], [`cache`], [`cors`].
+//! [`subscription`] is all of subscriptions: their paths, what they are asked and answer, what wakes a worker.
 //!
 //! Choices that the protocol leaves open are written down in `docs/protocol.md`.
 //!
@@ -35,6 +36,7 @@ pub mod retention;
 pub mod settings;
 pub mod sse;
 pub mod state;
+pub mod subscription;
 pub mod trim;
 
 pub use body::frame;

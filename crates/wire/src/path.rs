@@ -74,6 +74,18 @@ pub fn location(name: &StreamName) -> String {
     format!("{STREAM_PREFIX}{name}")
 }
 
+/// A text as one segment of a path.
+pub fn segment_encoded(text: &str) -> String {
+    const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+        .remove(b'-')
+        .remove(b'.')
+        .remove(b'_')
+        .remove(b'~')
+        .remove(b':')
+        .remove(b'@');
+    utf8_percent_encode(text, ESCAPED).to_string()
+}
+
 /// A name as the value of a query parameter.
 pub fn query_encoded(name: &StreamName) -> String {
     query_encoded_text(name.as_str())

@@ -10,7 +10,10 @@
 use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use millrace_core::{BodyFault, NameFault, Refusal, SettingFault, SettingFaultKind};
+use millrace_core::{
+    BodyFault, NameFault, Refusal, SettingFault, SettingFaultKind,
+    subscription::SubscriptionRefusal,
+};
 use serde::Serialize;
 
 use crate::{
@@ -114,12 +117,20 @@ codes! {
         "send an offset this server returned, `-1` or `now`";
     OffsetNotABoundary 400 "offset-not-a-boundary" "Offset inside a message"
         "send an offset this server returned for this stream";
+    InvalidRequest 400 "invalid-request" "Invalid request"
+        "send a JSON object as docs/subscriptions.md describes it";
+    WebhookUrlRejected 400 "webhook-url-rejected" "Webhook URL rejected"
+        "send an `https://` URL of a host that the public can reach";
     TlsRequired 400 "tls-required" "Plain HTTP to a port that speaks TLS"
         "use `https://`; this port speaks TLS";
     BodyBroken 400 "body-broken" "Body broke off"
         "send the request again";
     Unauthorized 401 "unauthorized" "Unauthorized"
         "send the API key as `Authorization: Bearer <key>`";
+    TokenInvalid 401 "token-invalid" "Invalid token"
+        "send the token of the wake as `Authorization: Bearer <token>`";
+    TokenExpired 401 "token-expired" "Token expired"
+        "wait for the next wake, or claim again";
     Forbidden 403 "forbidden" "Not allowed"
         "show a key or token that allows this action on this stream";
     StaleEpoch 403 "stale-epoch" "Stale producer epoch"
@@ -128,6 +139,8 @@ codes! {
         "check the name, or create the stream with PUT";
     SourceNotFound 404 "source-not-found" "Fork source not found"
         "check `Stream-Forked-From`";
+    SubscriptionNotFound 404 "subscription-not-found" "Subscription not found"
+        "check the id, or create the subscription with PUT";
     NoRoute 404 "no-route" "No such path"
         "streams live at `/v1/stream/{name}`";
     MethodNotAllowed 405 "method-not-allowed" "Method not allowed"
@@ -144,6 +157,14 @@ codes! {
         "send a `Stream-Seq` that sorts after the last one, byte by byte";
     ExpectedOffset 409 "expected-offset" "Expected offset mismatch"
         "read from the offset you know to `Stream-Next-Offset`, decide again, and send that as `Stream-Expected-Offset`";
+    SubscriptionExists 409 "subscription-already-exists" "Subscription exists with another configuration"
+        "use it as it is, delete it first, or take another id";
+    Fenced 409 "fenced" "Not the current wake"
+        "stop: the lease ended, and what comes next belongs to another wake";
+    AlreadyClaimed 409 "already-claimed" "Claimed by another worker"
+        "wait for the next wake event";
+    NoPendingWork 409 "no-pending-work" "No pending work"
+        "wait for the next wake event";
     SeqGap 409 "producer-seq-gap" "Producer sequence gap"
         "send the requests from `Producer-Expected-Seq` on first";
     ConfigMismatch 409 "config-mismatch" "Stream exists with another configuration"
@@ -168,6 +189,8 @@ codes! {
         "nothing was written; send the request again after `Retry-After` seconds";
     TooManyProducers 429 "too-many-producers" "Too many producers"
         "the stream remembers as many producers as it may, and none has been idle for 7 days; reuse a `Producer-Id`";
+    TooManySubscriptions 429 "too-many-subscriptions" "Too many subscriptions"
+        "delete one that is not needed";
     Corrupt 500 "corrupt" "Stored bytes are damaged"
         "nothing wrong was sent; run `millrace check` on the data directory";
     Internal 500 "internal" "Internal error"
@@ -194,6 +217,15 @@ pub struct Problem {
     headers: Vec<(HeaderName, HeaderValue)>,
     /// What programs are told in place of the row's code: documents of settings have codes of their own.
     own_code: Option<&'static str>,
+    /// Who has what was asked for.
+    holder: Option<Box<Holder>>,
+}
+
+/// A worker that holds a lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Holder {
+    name: String,
+    generation: u64,
 }
 
 #[derive(Serialize)]
@@ -209,6 +241,31 @@ struct Document<'a> {
 struct ErrorMember<'a> {
     code: &'a str,
     message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    current_holder: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    generation: Option<u64>,
+}
+
+impl Code {
+    /// Its name in the member `error`: for what is of subscriptions, as the protocol and its other
+    /// servers write it.
+    pub fn member(self) -> Cow<'static, str> {
+        let code = self.entry().code;
+        match self {
+            Self::InvalidRequest
+            | Self::WebhookUrlRejected
+            | Self::TokenInvalid
+            | Self::TokenExpired
+            | Self::SubscriptionNotFound
+            | Self::SubscriptionExists
+            | Self::Fenced
+            | Self::AlreadyClaimed
+            | Self::NoPendingWork
+            | Self::TooManySubscriptions => code.to_ascii_uppercase().replace('-', "_").into(),
+            _ => code.into(),
+        }
+    }
 }
 
 impl Problem {
@@ -218,6 +275,7 @@ impl Problem {
             detail: Cow::Borrowed(code.entry().help),
             headers: Vec::new(),
             own_code: None,
+            holder: None,
         }
     }
 
@@ -270,8 +328,10 @@ impl Problem {
             status,
             detail: &self.detail,
             error: ErrorMember {
-                code,
+                code: &self.code.member(),
                 message: &self.detail,
+                current_holder: self.holder.as_ref().map(|holder| &*holder.name),
+                generation: self.holder.as_ref().map(|holder| holder.generation),
             },
         };
         serde_json::to_vec(&document).expect("texts and a number are JSON")
@@ -349,6 +409,43 @@ fn setting_fault(fault: &SettingFault) -> Problem {
     }
 }
 
+impl From<SubscriptionRefusal> for Problem {
+    fn from(refusal: SubscriptionRefusal) -> Self {
+        use SubscriptionRefusal as S;
+        let of = Self::new;
+        match refusal {
+            S::NotFound => of(Code::SubscriptionNotFound),
+            S::Exists => of(Code::SubscriptionExists),
+            S::TooMany => of(Code::TooManySubscriptions).with(header::RETRY_AFTER, 60),
+            S::Fenced => of(Code::Fenced),
+            S::AlreadyClaimed { holder, generation } => Self {
+                holder: Some(Box::new(Holder {
+                    name: holder,
+                    generation,
+                })),
+                ..of(Code::AlreadyClaimed)
+            },
+            S::NoPendingWork => of(Code::NoPendingWork),
+            S::OtherDelivery => Self::detailed(
+                Code::InvalidRequest,
+                "the subscription wakes its workers in the other way: `claim`, `ack` and `release` are for `pull-wake`, `callback` is for `webhook`",
+            ),
+            S::TokenInvalid => bearer(of(Code::TokenInvalid)),
+            S::TokenExpired => bearer(of(Code::TokenExpired)),
+            S::WebhookUrl(why) => Self::detailed(Code::WebhookUrlRejected, why),
+            S::Offset(stream) => Self::detailed(
+                Code::InvalidRequest,
+                format!("the offset for `{stream}` is not one of that stream's"),
+            ),
+        }
+    }
+}
+
+fn bearer(problem: Problem) -> Problem {
+    let challenge = HeaderValue::from_static(r#"Bearer error="invalid_token""#);
+    problem.with(header::WWW_AUTHENTICATE, challenge)
+}
+
 fn body_fault(fault: BodyFault) -> Problem {
     let code = match fault {
         BodyFault::Syntax(_) => Code::InvalidJson,
@@ -378,6 +475,7 @@ impl From<&BadRequest> for Problem {
             }
             B::StreamSeq => Code::InvalidSeq,
             B::Line(_) | B::TooManyLines => Code::InvalidLine,
+            B::Subscription(_) => Code::InvalidRequest,
             B::ExpectedOffset => Code::InvalidExpectedOffset,
             B::RetentionAge
             | B::RetentionCount(_)

@@ -133,6 +133,9 @@ pub enum BadRequest {
     /// A line is no append.
     #[error("the line is no append: {0}")]
     Line(String),
+    /// A request about a subscription is none.
+    #[error("{0}")]
+    Subscription(String),
     /// Not yes or no.
     #[error("the query parameter `{0}` must be `true` or `1`, or `false` or `0`")]
     Flag(&'static str),

@@ -110,6 +110,8 @@ impl Watcher {
     /// A request's head passes on its way to the server, which has not got it yet.
     pub fn ask(&mut self, method: &str, target: &str, fields: &Fields) -> Exchange {
         let asking = Asking::new(method, target, fields);
+        // What is appended is not all seen to be sent from here on.
+        self.is_blind |= matches!(asking.verb, Verb::Control);
         self.exchanges += 1;
         let number = self.exchanges;
         if let Some(name) = &asking.name {
@@ -207,7 +209,7 @@ impl Watcher {
             Verb::Head => self.looked(&told),
             Verb::Read(from) => self.read(&told, self.reads_from(*from)),
             Verb::Unclear if answer.status < 400 => self.blind(),
-            Verb::Trim | Verb::Other | Verb::Unclear => {}
+            Verb::Trim | Verb::Control | Verb::Other | Verb::Unclear => {}
         }
     }
 

@@ -22,6 +22,7 @@ use super::{LoadKey, Reply};
 use crate::{
     budget::{Budget, Permit},
     directory::Directory,
+    feed::Feed,
     live::Live,
     metrics::ShardMetrics,
     options::Options,
@@ -54,6 +55,8 @@ pub(crate) struct ShardCore {
     pub(crate) budget: Budget,
     pub(crate) retained: Arc<Retained>,
     pub(crate) directory: Arc<Directory>,
+    /// Where changed streams are reported; the same for all shards.
+    pub(crate) feed: Arc<Feed>,
     /// The highest generation used in each slot, own slots only.
     pub(super) generations: BTreeMap<SlotId, Generation>,
     pub(super) producers: Map<StreamId, ProducerTable>,
@@ -157,6 +160,7 @@ impl ShardCore {
         Self {
             generations: own.collect(),
             directory: Arc::new(Directory::new(seed)),
+            feed: Arc::default(),
             producers: Map::with_hasher(FixedState::with_seed(seed)),
             pending_forks: Map::with_hasher(FixedState::with_seed(seed)),
             config,

@@ -30,6 +30,7 @@ impl ShardCore {
         let slices = frame.payloads.iter().map(|range| held.slice(range.clone()));
         let bytes = new_bytes(overlay.events.iter().zip(slices));
         end.changed = self.publish(overlay, bytes);
+        self.feed.report(&end.changed);
         self.published = frame.lsn;
     }
 

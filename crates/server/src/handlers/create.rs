@@ -82,7 +82,7 @@ async fn source_content_type(engine: &Engine, spec: &CreateSpec) -> Option<Conte
 
 /// What stands before the path in `Location`: as configured, else as the client addressed the
 /// server; nothing when neither is known, so that the path stands alone.
-fn origin(app: &App, head: &Parts) -> String {
+pub(crate) fn origin(app: &App, head: &Parts) -> String {
     let of_uri = head.uri.authority().map(|host| host.as_str().as_bytes());
     let of_header = || head.headers.get(header::HOST).map(HeaderValue::as_bytes);
     origin_at(app, of_uri.or_else(of_header))

@@ -18,4 +18,5 @@ pub(crate) mod read;
 pub(crate) mod retention;
 pub(crate) mod sse;
 pub(crate) mod status;
+pub(crate) mod subscriptions;
 pub(crate) mod trim;

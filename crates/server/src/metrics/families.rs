@@ -34,6 +34,9 @@ pub(crate) fn expose(app: &App) -> String {
         work(&mut text, &figures);
         scrub::families(&mut text, &figures.scrub);
         retention::families(&mut text, &figures.retention);
+        if let Some(subscriptions) = app.opened_subscriptions() {
+            super::subscriptions::families(&mut text, &subscriptions.figures());
+        }
     }
     text.into_string()
 }

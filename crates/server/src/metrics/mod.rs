@@ -5,14 +5,15 @@
 //! all (`refusals.rs`). Everything is there from the start and of fixed size: BOUND: no label comes from a
 //! client.
 //!
-//! Layout: here the figures, `families.rs` the names they are told under (`scrub.rs` and `retention.rs` those of the
-//! scrub and of retention), `text.rs` how.
+//! Layout: here the figures, `families.rs` the names they are told under (`scrub.rs`, `retention.rs` and
+//! `subscriptions.rs` those of their own), `text.rs` how.
 //!
 //! Not here: the engine's figures ([`millrace_engine::metrics`]).
 
 mod families;
 mod retention;
 mod scrub;
+mod subscriptions;
 mod text;
 
 use std::{

@@ -66,6 +66,8 @@ async fn before_recovery_is_done_the_server_is_alive_and_not_ready() {
         ("HEAD", "/v1/stream/a"),
         ("DELETE", "/v1/stream/a"),
         ("GET", "/v1/streams"),
+        ("GET", "/v1/stream/__ds/subscriptions/s"),
+        ("GET", "/v1/stream/__ds/jwks.json"),
     ] {
         let refused = ask(method, path).await;
         assert_eq!(refused.status(), 503, "{method}");
@@ -98,12 +100,15 @@ async fn with_engine_and<F: Future<Output = ()>>(access: Access, test: impl FnOn
     let mut options = Options::for_memory(64 << 20);
     options.wal_segment_bytes = 1 << 20;
     let Opened { engine, shards } = millrace_engine::open(app.env.clone(), options).unwrap();
-    app.open(engine.clone());
+    let (subscriptions, driver) = crate::running::subscriptions(&app, &engine);
+    app.open(engine.clone(), subscriptions.clone());
     let local = LocalSet::new();
+    local.spawn_local(millrace_subscribe::run(driver));
     for shard in shards {
         local.spawn_local(shard.run());
     }
     local.run_until(test(app)).await;
+    local.run_until(subscriptions.stop()).await;
     local.run_until(engine.shutdown()).await;
 }
 

@@ -446,6 +446,6 @@ fn producer_in(value: &[u8]) -> Result<ProducerState, Fault> {
 
 pub(crate) fn name_in(bytes: &[u8]) -> Result<StreamName, Fault> {
     let name = std::str::from_utf8(bytes).ok();
-    let name = name.and_then(|text| StreamName::new(text).ok());
+    let name = name.and_then(|text| StreamName::stored(text).ok());
     name.ok_or_else(|| StoreError::corrupt("the catalog holds a malformed stream name").into())
 }

@@ -69,7 +69,7 @@ impl Stored for StreamName {
 
     fn take(from: &mut Decoder<'_>) -> Result<Self, Malformed> {
         let fault = from.malformed("a stream name");
-        Self::new(from.text("a stream name")?).map_err(|_| fault)
+        Self::stored(from.text("a stream name")?).map_err(|_| fault)
     }
 }
 

@@ -9,6 +9,8 @@ use super::{content::Kind, token::Token};
 const PREFIX: &str = "/v1/stream/";
 /// Appends to streams that its body names.
 const BATCH: &str = "/v1/streams/_append";
+/// What is under this is no stream.
+const CONTROL: &str = "__ds/";
 const TRIM: &str = "/_trim";
 /// The sub-resource that compacts the keys of a stream.
 const COMPACT: &str = "/_compact";
@@ -78,6 +80,8 @@ pub(crate) enum Verb {
     Trim,
     /// Something that no stream changes by.
     Other,
+    /// Something of a subscription: the server appends to a stream for it.
+    Control,
     /// Something that may change a stream, and nobody knows which.
     Unclear,
 }
@@ -138,6 +142,8 @@ impl Asking {
             // The server appends what nobody sent.
             Some(Ok(name)) if method == "POST" && name.ends_with(COMPACT) => (None, Verb::Unclear),
             _ if fields.get("stream-compact-after-bytes").is_some() => (None, Verb::Unclear),
+            // A wake is an append of the server's own, to a stream that the watcher knows.
+            Some(Ok(name)) if name.starts_with(CONTROL) => (None, Verb::Control),
             Some(Ok(name)) if method == "POST" && name.ends_with(TRIM) => {
                 let stream = name.trim_end_matches(TRIM);
                 (Some(stream.to_owned()), Verb::Trim)

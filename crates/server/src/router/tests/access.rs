@@ -37,6 +37,7 @@ impl Principal for Recorder {
         let on = match target {
             Target::Stream(name) => name.as_str().to_owned(),
             Target::Prefix(prefix) => format!("{prefix}*"),
+            Target::Subscription(id) => format!("subscription {id}"),
             Target::Server => "server".to_owned(),
         };
         self.asked.lock().unwrap().push(format!("{action:?} {on}"));
@@ -154,6 +155,59 @@ fn cases() -> Vec<Case> {
             200,
         ),
         case("DELETE", "/v1/stream/f", &[], "", &["Delete f"], 204),
+        case(
+            "PUT",
+            "/v1/stream/__ds/subscriptions/s",
+            &[],
+            r#"{"type":"pull-wake","pattern":"e/*","streams":["b"],"wake_stream":"w"}"#,
+            &[
+                "ManageSubscription subscription s",
+                "List e/*",
+                "Head b",
+                "Append w",
+            ],
+            201,
+        ),
+        case(
+            "GET",
+            "/v1/stream/__ds/subscriptions/s",
+            &[],
+            "",
+            &["ManageSubscription subscription s"],
+            200,
+        ),
+        case(
+            "POST",
+            "/v1/stream/__ds/subscriptions/s/streams",
+            &[],
+            r#"{"streams":["c"]}"#,
+            &["ManageSubscription subscription s", "Head c"],
+            204,
+        ),
+        case(
+            "DELETE",
+            "/v1/stream/__ds/subscriptions/s/streams/c",
+            &[],
+            "",
+            &["ManageSubscription subscription s"],
+            204,
+        ),
+        case(
+            "POST",
+            "/v1/stream/__ds/subscriptions/s/claim",
+            &[],
+            r#"{"worker":"w"}"#,
+            &["ConsumeSubscription subscription s"],
+            409,
+        ),
+        case(
+            "DELETE",
+            "/v1/stream/__ds/subscriptions/s",
+            &[],
+            "",
+            &["ManageSubscription subscription s"],
+            204,
+        ),
         case("GET", "/v1/streams?prefix=a", &[], "", &["List a*"], 200),
         case("HEAD", "/v1/streams", &[], "", &["List *"], 200),
     ]
@@ -223,6 +277,53 @@ async fn t98_no_route_is_reached_without_a_decision() {
         }
         let preflight = answer(&app, request("OPTIONS", "/v1/stream/a", "")).await;
         assert_eq!(preflight.status(), 204);
+    })
+    .await;
+}
+
+/// What a wake's worker shows is its token, whatever else a policy knows; public keys need nothing.
+#[tokio::test]
+async fn workers_show_their_token_and_no_other_credentials() {
+    let recorder = Recorder::default();
+    with_engine_and(recorder.access(), async |app| {
+        let wake = r#"{"wake_id":"w","generation":1}"#;
+        let of = |method, path, body| Case {
+            method,
+            path,
+            headers: &[],
+            body,
+            asks: &[],
+            status: 0,
+        };
+        for path in [
+            "/v1/stream/__ds/subscriptions/s/callback",
+            "/v1/stream/__ds/subscriptions/s/ack",
+            "/v1/stream/__ds/subscriptions/s/release",
+        ] {
+            let nothing = answer(&app, asking(&of("POST", path, wake), None)).await;
+            assert_eq!(nothing.status(), 401, "{path}");
+            assert!(text(nothing).await.contains("TOKEN_INVALID"), "{path}");
+            let unknown = answer(&app, asking(&of("POST", path, wake), Some("somebody"))).await;
+            assert_eq!(unknown.status(), 404, "{path}");
+        }
+        let keys = answer(
+            &app,
+            asking(&of("GET", "/v1/stream/__ds/jwks.json", ""), None),
+        )
+        .await;
+        assert_eq!(keys.status(), 200);
+        assert_eq!(text(keys).await, r#"{"keys":[]}"#);
+        assert!(recorder.take().is_empty());
+        // No other way leads to the server's own streams.
+        for (method, path) in [
+            ("GET", "/v1/stream/__ds/keys/0000000000000001"),
+            ("PUT", "/v1/stream/__ds/x"),
+            ("DELETE", "/v1/stream/__ds/sub/s/0000000000000001"),
+            ("GET", "/v1/stream/%5f%5fds/keys/0000000000000001"),
+        ] {
+            let barred = answer(&app, asking(&of(method, path, ""), Some("somebody"))).await;
+            assert_eq!(barred.status(), 400, "{method} {path}");
+        }
     })
     .await;
 }
