@@ -64,7 +64,8 @@ impl Engine {
     ) -> Result<Vec<Listed>, Refusal> {
         let shared = std::sync::Arc::clone(&self.shared);
         let (prefix, after) = (prefix.to_owned(), after.map(str::to_owned));
-        let listed = tasks::blocking(move || collect(&shared, &prefix, after, limit, internal)).await;
+        let listed =
+            tasks::blocking(move || collect(&shared, &prefix, after, limit, internal)).await;
         listed.map_err(|error| {
             tracing::error!(%error, "streams cannot be listed");
             Refusal::Corrupt

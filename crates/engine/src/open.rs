@@ -7,6 +7,7 @@ use std::{path::Path, sync::Arc};
 
 use millrace_core::{
     Generation, Lsn, ShardId, SlotId, StreamId, Timestamp,
+    name::INTERNAL_PREFIX,
     slot::{SLOTS, shard_of},
 };
 use millrace_env::{Env, Switch, tasks};
@@ -153,6 +154,12 @@ impl Base {
     }
 }
 
+/// How many streams the catalog has, the server's own left out.
+fn streams_of_clients(base: &Base) -> Result<u64, StoreError> {
+    let own = base.catalog.names(INTERNAL_PREFIX, None, usize::MAX)?;
+    Ok(base.catalog.stream_count()? - own.len() as u64)
+}
+
 /// Recovers all that the manifest names, or makes a new data directory.
 pub(crate) fn recover(base: &Base) -> Result<Recovered, StoreError> {
     let Some(manifest) = base.catalog.manifest()? else {
@@ -167,7 +174,7 @@ pub(crate) fn recover(base: &Base) -> Result<Recovered, StoreError> {
         Durability::Local
     };
     // What the logs bring is counted as it is replayed.
-    let mut streams_before = base.catalog.stream_count()?;
+    let mut streams_before = streams_of_clients(base)?;
     let mut cores = Vec::with_capacity(manifest.logs.len());
     for (shard, (log, flushed)) in (0u16..).zip(&manifest.logs) {
         let floor = Generation(manifest.generation_floor);
@@ -195,7 +202,7 @@ pub(crate) fn recover(base: &Base) -> Result<Recovered, StoreError> {
         base.catalog.commit(commit)?;
     } else {
         cores = resharded(base, cores, next, commit)?;
-        streams_before = base.catalog.stream_count()?;
+        streams_before = streams_of_clients(base)?;
         for log in old_logs {
             Wal::remove(&base.env, log)?;
         }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use millrace_core::{
-    ContentType, Lifetime, Offset, Refusal, StreamId, StreamName, StreamPos, Timestamp, stream::StreamState,
+    ContentType, Lifetime, Offset, Refusal, StreamId, StreamName, StreamPos, Timestamp,
+    stream::StreamState,
 };
 
 use crate::{

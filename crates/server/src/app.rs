@@ -120,7 +120,12 @@ impl App {
                 let subscriptions = self.subscriptions.get();
                 let problem = subscriptions.and_then(Subscriptions::problem);
                 let problem = problem.map(str::to_owned);
-                engine.status().problems.into_iter().chain(problem).collect()
+                engine
+                    .status()
+                    .problems
+                    .into_iter()
+                    .chain(problem)
+                    .collect()
             }
         }
     }

@@ -206,7 +206,10 @@ where
     match route? {
         Route::Stream(name) => stream(app, watch, &caller, name, head, body).await,
         Route::Control(control) => {
-            Box::pin(handlers::subscriptions::answer(app, &caller, control, head, body)).await
+            Box::pin(handlers::subscriptions::answer(
+                app, &caller, control, head, body,
+            ))
+            .await
         }
         Route::Listing => match head.method {
             Method::GET | Method::HEAD => Box::pin(handlers::list::list(app, &caller, head)).await,

@@ -157,7 +157,9 @@ impl Book {
         let state = entry.inner.lock().await.state.clone();
         let linked = self.linked(&state).await?;
         let keys = self.keys.lock().await;
-        let kid = keys.as_ref().map_or("", |keys| keys.signing(self.now()).kid());
+        let kid = keys
+            .as_ref()
+            .map_or("", |keys| keys.signing(self.now()).kid());
         Ok(document(&state, &linked, kid, self.origin(&state)))
     }
 
@@ -192,10 +194,18 @@ impl Book {
             let meant = page
                 .into_iter()
                 .filter(|listed| Link::of(state, listed.name.as_str()) == Some(Link::Glob));
-            linked.extend(meant.map(|listed| Linked {
-                link: Link::Glob,
-                acked: Some(state.cursors.get(&listed.id).copied().unwrap_or(listed.start)),
-                name: listed.name,
+            linked.extend(meant.map(|listed| {
+                Linked {
+                    link: Link::Glob,
+                    acked: Some(
+                        state
+                            .cursors
+                            .get(&listed.id)
+                            .copied()
+                            .unwrap_or(listed.start),
+                    ),
+                    name: listed.name,
+                }
             }));
             tokio::task::yield_now().await;
         }

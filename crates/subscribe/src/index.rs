@@ -20,10 +20,7 @@ use std::{
 };
 
 use foldhash::fast::FixedState;
-use millrace_core::{
-    Offset, StreamId, StreamName, Timestamp,
-    subscription::SubscriptionConfig,
-};
+use millrace_core::{Offset, StreamId, StreamName, Timestamp, subscription::SubscriptionConfig};
 use millrace_engine::Change;
 
 /// Tells subscriptions apart, also from one that had the same id.
@@ -381,7 +378,10 @@ mod tests {
     fn a_stream_that_changed_often_is_found_once_under_its_last_change() {
         let mut index = index(&["a/*", "b/*"]);
         for tail in 1..=3 {
-            assert!(!index.take([change("a/x", tail), change("a/y", tail)]), "nobody is idle");
+            assert!(
+                !index.take([change("a/x", tail), change("a/y", tail)]),
+                "nobody is idle"
+            );
         }
         assert_eq!(index.len(), 2);
         let found = index.next(Key(0), 10, true);
@@ -400,7 +400,11 @@ mod tests {
         assert!(index.take([change("a/x", 1)]));
         assert_eq!(index.take_visits(NOW), BTreeSet::from([Key(0)]));
         assert!(!index.take([change("a/x", 2)]), "it is up already");
-        assert_eq!(names(&index.next(Key(1), 10, true)), ["a/x"], "the busy one finds it");
+        assert_eq!(
+            names(&index.next(Key(1), 10, true)),
+            ["a/x"],
+            "the busy one finds it"
+        );
     }
 
     #[test]
@@ -410,7 +414,10 @@ mod tests {
         assert_eq!(names(&index.next(Key(0), 3, true)), ["s0", "s1", "s2"]);
         index.take([change("s1", 2)]);
         let rest = index.next(Key(0), 100, true);
-        assert_eq!(names(&rest), ["s3", "s4", "s5", "s6", "s7", "s8", "s9", "s1"]);
+        assert_eq!(
+            names(&rest),
+            ["s3", "s4", "s5", "s6", "s7", "s8", "s9", "s1"]
+        );
     }
 
     #[test]

@@ -7,9 +7,7 @@
 use std::marker::PhantomData;
 
 use bytes::Bytes;
-use millrace_core::{
-    Append, Body, ContentType, CreateSpec, Refusal, StreamName, stream::Outcome,
-};
+use millrace_core::{Append, Body, ContentType, CreateSpec, Refusal, StreamName, stream::Outcome};
 use millrace_engine::{Engine, From, NewStream};
 use millrace_wire::frame;
 use serde::{Serialize, de::DeserializeOwned};

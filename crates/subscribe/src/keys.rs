@@ -14,8 +14,7 @@ use millrace_engine::Engine;
 use millrace_env::Env;
 use millrace_wire::subscription::PublicKey;
 use ring::{
-    digest,
-    hmac,
+    digest, hmac,
     signature::{Ed25519KeyPair, KeyPair as _},
 };
 use serde::{Deserialize, Serialize};
@@ -108,7 +107,9 @@ impl Keys {
                 KeyFact::Complete => {}
             }
         }
-        let secret = secret.filter(|_| !keys.is_empty()).ok_or(Refusal::Corrupt)?;
+        let secret = secret
+            .filter(|_| !keys.is_empty())
+            .ok_or(Refusal::Corrupt)?;
         Ok(Some(Self {
             journal,
             keys,
@@ -309,7 +310,9 @@ mod tests {
         };
         assert_eq!(time, "t=1700000000");
         assert_eq!(kid, format!("kid={}", key.kid()));
-        let signature = BASE64.decode(signature.strip_prefix("ed25519=").unwrap()).unwrap();
+        let signature = BASE64
+            .decode(signature.strip_prefix("ed25519=").unwrap())
+            .unwrap();
         let public = UnparsedPublicKey::new(&ED25519, BASE64.decode(key.x()).unwrap());
         assert!(public.verify(b"1700000000.{}", &signature).is_ok());
         assert!(public.verify(b"1700000001.{}", &signature).is_err());
@@ -322,6 +325,9 @@ mod tests {
         let key = Key::from_seed(seed.clone(), Timestamp(0)).unwrap();
         let secret = Secret::of("0123456789");
         let shown = format!("{key:?} {:?} {secret:?} {:?}", key.fact(), secret.fact());
-        assert!(!shown.contains(&seed) && !shown.contains(&secret.text), "{shown}");
+        assert!(
+            !shown.contains(&seed) && !shown.contains(&secret.text),
+            "{shown}"
+        );
     }
 }

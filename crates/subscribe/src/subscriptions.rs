@@ -244,11 +244,15 @@ impl Subscriptions {
             })
         };
         let request = Request::Work(Box::new(begin));
-        self.requests.try_send(request).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Refusal::Overloaded,
-            mpsc::error::TrySendError::Closed(_) => Refusal::Unavailable,
-        })?;
-        answer.await.map_err(|_| Fault::from(Refusal::Unavailable))?
+        self.requests
+            .try_send(request)
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => Refusal::Overloaded,
+                mpsc::error::TrySendError::Closed(_) => Refusal::Unavailable,
+            })?;
+        answer
+            .await
+            .map_err(|_| Fault::from(Refusal::Unavailable))?
     }
 }
 
@@ -352,12 +356,7 @@ impl Book {
         Ok(inner)
     }
 
-    async fn shown(
-        &self,
-        inner: &Inner,
-        r#use: Use,
-        shown: &[u8],
-    ) -> Result<token::Claims, Fault> {
+    async fn shown(&self, inner: &Inner, r#use: Use, shown: &[u8]) -> Result<token::Claims, Fault> {
         let keys = self.keys.lock().await;
         let keys = keys.as_ref().ok_or(Refusal::Internal)?;
         let claims = token::check(keys.secret(), &inner.state, r#use, shown, self.now())?;

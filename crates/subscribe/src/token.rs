@@ -50,7 +50,9 @@ pub(crate) fn issue(secret: &Secret, own: &Subscription, r#use: Use, now: Timest
         sub: own.id.as_str().to_owned(),
         born: own.born.clone(),
         r#gen: own.generation,
-        wake: own.wake_id().map_or_else(String::new, |wake| wake.0.clone()),
+        wake: own
+            .wake_id()
+            .map_or_else(String::new, |wake| wake.0.clone()),
         r#use,
         exp: now.get() / 1000 + LIFE_SECONDS,
     };
@@ -87,7 +89,9 @@ fn verified(secret: &Secret, shown: &[u8]) -> Option<Claims> {
     let (signed, tag) = shown.rsplit_once('.')?;
     let tag = BASE64.decode(tag).ok()?;
     hmac::verify(secret.key(), signed.as_bytes(), &tag).ok()?;
-    let claims = BASE64.decode(signed.strip_prefix(HEAD)?.strip_prefix('.')?).ok()?;
+    let claims = BASE64
+        .decode(signed.strip_prefix(HEAD)?.strip_prefix('.')?)
+        .ok()?;
     serde_json::from_slice(&claims).ok()
 }
 
@@ -117,10 +121,19 @@ mod tests {
     fn a_token_says_which_wake_it_is_for() {
         let (secret, own) = (Secret::of("0123456789"), subscription("s", "b"));
         let token = issue(&secret, &own, Use::Callback, Timestamp(5000));
-        let claims = check(&secret, &own, Use::Callback, token.as_bytes(), Timestamp(6000));
+        let claims = check(
+            &secret,
+            &own,
+            Use::Callback,
+            token.as_bytes(),
+            Timestamp(6000),
+        );
         let claims = claims.unwrap();
         assert_eq!((claims.r#gen, claims.wake.as_str()), (1, "w_1"));
-        assert_eq!(BASE64.decode(HEAD).unwrap(), br#"{"alg":"HS256","typ":"JWT"}"#);
+        assert_eq!(
+            BASE64.decode(HEAD).unwrap(),
+            br#"{"alg":"HS256","typ":"JWT"}"#
+        );
     }
 
     #[test]

@@ -273,7 +273,9 @@ fn request_of(wake: &Value, done: bool) -> AckRequest {
     let streams = wake["streams"].as_array().unwrap();
     let acks: Vec<Value> = streams
         .iter()
-        .map(|stream| serde_json::json!({"stream": stream["path"], "offset": stream["tail_offset"]}))
+        .map(
+            |stream| serde_json::json!({"stream": stream["path"], "offset": stream["tail_offset"]}),
+        )
         .collect();
     let body = serde_json::json!({
         "wake_id": wake["wake_id"], "generation": wake["generation"], "acks": acks, "done": done,
@@ -325,7 +327,10 @@ fn a_subscription_begins_at_the_tails_and_is_woken_for_what_comes_after() {
                 life.append("e/old", "more").await.unwrap();
                 life.append("other", "x").await.unwrap();
                 let wake = life.receiver.wait().await;
-                assert_eq!((&wake["generation"], &wake["streams"][0]["path"]), (&2.into(), &"e/old".into()));
+                assert_eq!(
+                    (&wake["generation"], &wake["streams"][0]["path"]),
+                    (&2.into(), &"e/old".into())
+                );
             })
             .await;
     });
@@ -403,7 +408,10 @@ fn a_worker_whose_lease_ended_is_fenced_and_the_work_goes_to_another() {
                 let first = life.receiver.wait().await;
                 // A sign of life keeps the lease.
                 sleep(Duration::from_millis(900)).await;
-                let request = AckRequest { acks: vec![], ..request_of(&first, false) };
+                let request = AckRequest {
+                    acks: vec![],
+                    ..request_of(&first, false)
+                };
                 let token = first["callback_token"].as_str().unwrap();
                 let beat = life.subscriptions.callback(id(), token.into(), request);
                 beat.await.unwrap();
@@ -433,7 +441,10 @@ fn a_webhook_that_never_answers_delays_nobody_else() {
                 let other = SubscriptionId::new("other").unwrap();
                 let body = WEBHOOK.replace("w.example", "other.example");
                 let config = wire::create(body.as_bytes()).unwrap();
-                life.subscriptions.create(other, config, String::new()).await.unwrap();
+                life.subscriptions
+                    .create(other, config, String::new())
+                    .await
+                    .unwrap();
                 life.append("e/a", "y").await.unwrap();
                 sleep(Duration::from_millis(100)).await;
                 let posts = life.receiver.take();
@@ -457,7 +468,9 @@ fn wakes_tell_of_many_streams_at_once_and_all_are_told() {
                 sleep(Duration::from_secs(60)).await;
                 let posts = life.receiver.take();
                 assert!(posts.len() < 2500, "{} wakes", posts.len());
-                let told = posts.iter().flat_map(|(_, wake)| wake["streams"].as_array().unwrap());
+                let told = posts
+                    .iter()
+                    .flat_map(|(_, wake)| wake["streams"].as_array().unwrap());
                 assert_eq!(told.count(), 2500, "each once");
                 for (_, wake) in &posts {
                     assert!(wake["streams"].as_array().unwrap().len() <= 1000);
@@ -503,11 +516,18 @@ fn a_wake_event_is_on_the_wake_stream_once_whatever_is_killed() {
                 assert_eq!(claimed["generation"], 1);
                 let busy = life.claim("v").await;
                 let holder = "w".to_owned();
-                let claimed_by = SubscriptionRefusal::AlreadyClaimed { holder, generation: 1 };
+                let claimed_by = SubscriptionRefusal::AlreadyClaimed {
+                    holder,
+                    generation: 1,
+                };
                 assert_eq!(busy, Err(Fault::Refused(claimed_by)));
                 sleep(Duration::from_secs(2)).await;
                 let events = life.read("wake").await;
-                assert_eq!(events.matches("\"generation\":2").count(), 1, "the lease ended: {events}");
+                assert_eq!(
+                    events.matches("\"generation\":2").count(),
+                    1,
+                    "the lease ended: {events}"
+                );
             })
             .await;
     });
@@ -549,7 +569,9 @@ fn a_configuration_is_confirmed_or_refused_over_a_restart() {
     simulated(|| async {
         let mut world = World::new(9);
         let told = world
-            .live(End::PowerLoss, async |life| life.create(WEBHOOK).await.unwrap())
+            .live(End::PowerLoss, async |life| {
+                life.create(WEBHOOK).await.unwrap()
+            })
             .await;
         world
             .live(End::Stop, async |life| {
@@ -558,7 +580,10 @@ fn a_configuration_is_confirmed_or_refused_over_a_restart() {
                 assert_eq!(life.create(PULL).await, Err(exists));
                 let local = WEBHOOK.replace("https://w.example/", "http://127.0.0.1/");
                 let refused = life.create(&local).await;
-                assert!(matches!(refused, Err(Fault::Refused(SubscriptionRefusal::WebhookUrl(_)))));
+                assert!(matches!(
+                    refused,
+                    Err(Fault::Refused(SubscriptionRefusal::WebhookUrl(_)))
+                ));
             })
             .await;
     });
@@ -576,12 +601,23 @@ fn a_journal_stays_small_and_keeps_what_counts() {
                     let wake = life.claim("w").await.unwrap();
                     life.ack(&wake, true).await.unwrap();
                 }
-                let journals = life.engine.list_internal("__ds/sub/s/", None, 10).await.unwrap();
+                let journals = life
+                    .engine
+                    .list_internal("__ds/sub/s/", None, 10)
+                    .await
+                    .unwrap();
                 assert_eq!(journals.len(), 1, "{journals:?}");
                 let bytes = journals[0].tail.position.get();
                 assert!(bytes < 100_000, "{bytes}");
                 assert!(journals[0].name.as_str() > "__ds/sub/s/0000000000000001");
-                assert!(life.engine.list("", None, 10).await.unwrap().iter().all(|own| !own.name.is_internal()));
+                assert!(
+                    life.engine
+                        .list("", None, 10)
+                        .await
+                        .unwrap()
+                        .iter()
+                        .all(|own| !own.name.is_internal())
+                );
                 life.told().await
             })
             .await;
@@ -663,7 +699,9 @@ fn nothing_is_lost_or_told_twice_whatever_fails() {
                             if chance.below(3) > 0 {
                                 continue;
                             }
-                            let Ok(wake) = life.claim("w").await else { continue };
+                            let Ok(wake) = life.claim("w").await else {
+                                continue;
+                            };
                             let told = wake["generation"].as_u64().unwrap();
                             assert!(told > *generation, "{told} after {generation}");
                             *generation = told;

@@ -7,9 +7,7 @@
 
 use millrace_core::{
     Offset, StreamName, Timestamp,
-    limits::{
-        EXPLICIT_STREAMS_MAX, LEASE_MILLIS_DEFAULT, WEBHOOK_URL_BYTES_MAX, WORKER_BYTES_MAX,
-    },
+    limits::{EXPLICIT_STREAMS_MAX, LEASE_MILLIS_DEFAULT, WEBHOOK_URL_BYTES_MAX, WORKER_BYTES_MAX},
     subscription::{Delivery, Pattern, Subscription, SubscriptionConfig, SubscriptionId},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -65,7 +63,9 @@ impl Control {
         let (id, rest) = path.split_once('/').unwrap_or((path, ""));
         let bad = |text: &str| BadRequest::Subscription(text.to_owned());
         let Some(id) = percent_decoded(id).and_then(|id| SubscriptionId::new(&id)) else {
-            return Some(Err(bad("the path has no id of a subscription: 1 to 200 bytes of UTF-8 without `/` and control characters")));
+            return Some(Err(bad(
+                "the path has no id of a subscription: 1 to 200 bytes of UTF-8 without `/` and control characters",
+            )));
         };
         let control = match rest {
             "" if !path.ends_with('/') => Self::Subscription(id),
@@ -241,8 +241,11 @@ pub fn says_done(body: &[u8]) -> bool {
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, BadRequest> {
-    serde_json::from_slice(body)
-        .map_err(|error| bad(&format!("the body is not the JSON object that is expected: {error}")))
+    serde_json::from_slice(body).map_err(|error| {
+        bad(&format!(
+            "the body is not the JSON object that is expected: {error}"
+        ))
+    })
 }
 
 fn names(given: &[String]) -> Result<Vec<StreamName>, BadRequest> {
@@ -585,10 +588,22 @@ mod tests {
         ] {
             assert_eq!(parse(path), Some(Ok(want)), "{path}");
         }
-        for path in ["", "x", "subscriptions", "subscriptions/s/", "subscriptions/s/other", "keys/1"] {
+        for path in [
+            "",
+            "x",
+            "subscriptions",
+            "subscriptions/s/",
+            "subscriptions/s/other",
+            "keys/1",
+        ] {
             assert_eq!(parse(path), None, "{path}");
         }
-        for path in ["subscriptions/", "subscriptions/%2e%2e", "subscriptions/a%2fb", "subscriptions/s/streams/__ds%2Fkeys"] {
+        for path in [
+            "subscriptions/",
+            "subscriptions/%2e%2e",
+            "subscriptions/a%2fb",
+            "subscriptions/s/streams/__ds%2Fkeys",
+        ] {
             assert!(matches!(parse(path), Some(Err(_))), "{path}");
         }
         assert_eq!(Control::parse("/v1/stream/a"), None);
@@ -629,28 +644,37 @@ mod tests {
             r#"{"type":"pull-wake","wake_stream":"w","pattern":"a","lease_ttl_ms":-1}"#,
         ] {
             let refused = create(wrong.as_bytes());
-            assert!(matches!(refused, Err(BadRequest::Subscription(_))), "{wrong}: {refused:?}");
+            assert!(
+                matches!(refused, Err(BadRequest::Subscription(_))),
+                "{wrong}: {refused:?}"
+            );
         }
     }
 
     #[test]
     fn acks_are_read() {
-        let own = ack(
-            br#"{"wake_id":"w","generation":7,"done":true,
-                "acks":[{"stream":"a/b","offset":"0000000000001-0000000000000009"}]}"#,
-        );
+        let own = ack(br#"{"wake_id":"w","generation":7,"done":true,
+                "acks":[{"stream":"a/b","offset":"0000000000001-0000000000000009"}]}"#);
         let own = own.unwrap();
         assert_eq!(own.acks, [(name("a/b"), Offset::from((1, 9)))]);
         assert!(own.done && own.generation == 7 && own.wake_id == "w");
         let bare = ack(br#"{"wake_id":"w","generation":7}"#).unwrap();
         assert!(bare.acks.is_empty() && !bare.done);
         for offset in ["-1", "now", "9", ""] {
-            let body = format!(r#"{{"wake_id":"w","generation":7,"acks":[{{"stream":"a","offset":"{offset}"}}]}}"#);
+            let body = format!(
+                r#"{{"wake_id":"w","generation":7,"acks":[{{"stream":"a","offset":"{offset}"}}]}}"#
+            );
             assert!(ack(body.as_bytes()).is_err(), "{offset}");
         }
         assert_eq!(claim(br#"{"worker":"w"}"#), Ok("w".to_owned()));
         assert!(claim(br#"{"worker":""}"#).is_err());
-        for (body, done) in [(r#"{"done":true}"#, true), (r#"{"done":false}"#, false), ("{}", false), ("", false), ("done", false)] {
+        for (body, done) in [
+            (r#"{"done":true}"#, true),
+            (r#"{"done":false}"#, false),
+            ("{}", false),
+            ("", false),
+            ("done", false),
+        ] {
             assert_eq!(says_done(body.as_bytes()), done, "{body}");
         }
     }
@@ -672,10 +696,19 @@ mod tests {
             r#"{"type":"webhook","pattern":"events/*","webhook":{"url":"https://w.example/h"}}"#,
         );
         let linked = [
-            Linked { name: name("events/a"), link: Link::Glob, acked: Some(Offset::from((1, 9))) },
-            Linked { name: name("x"), link: Link::Explicit, acked: None },
+            Linked {
+                name: name("events/a"),
+                link: Link::Glob,
+                acked: Some(Offset::from((1, 9))),
+            },
+            Linked {
+                name: name("x"),
+                link: Link::Explicit,
+                acked: None,
+            },
         ];
-        let told: Value = serde_json::from_slice(&document(&own, &linked, "ds_k", "https://s.example")).unwrap();
+        let told: Value =
+            serde_json::from_slice(&document(&own, &linked, "ds_k", "https://s.example")).unwrap();
         assert_eq!(
             told,
             json!({
@@ -703,7 +736,13 @@ mod tests {
             tail: Offset::from((1, 9)),
         }];
         let own = id("sub-1");
-        let wake = Wake { id: &own, wake_id: "w_1", generation: 7, pending: &pending, token: "t" };
+        let wake = Wake {
+            id: &own,
+            wake_id: "w_1",
+            generation: 7,
+            pending: &pending,
+            token: "t",
+        };
         let streams = json!([{
             "path": "events/a", "link_type": "glob", "has_pending": true,
             "acked_offset": "0000000000001-0000000000000000",
@@ -723,7 +762,8 @@ mod tests {
             told,
             json!({"wake_id": "w_1", "generation": 7, "token": "t", "streams": streams, "lease_ttl_ms": 1000})
         );
-        let event: Value = serde_json::from_slice(&wake_event(&own, "events/a", 7, Timestamp(5))).unwrap();
+        let event: Value =
+            serde_json::from_slice(&wake_event(&own, "events/a", 7, Timestamp(5))).unwrap();
         assert_eq!(
             event,
             json!({"type": "wake", "subscription_id": "sub-1", "stream": "events/a", "generation": 7, "ts": 5})

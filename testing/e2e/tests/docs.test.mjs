@@ -28,6 +28,7 @@ const expected = {
     '"streamClosed":true',
   ],
   "docs/concepts.md": ['[{"n":1},{"n":2}]', '[{"n":3}]', "stream-closed: true", '[{"n":1},{"n":2},{"another":3}]', "first 200\nagain 204\n", "410"],
+  "docs/subscriptions.md": ['"status":"active"', '"generation":1,"token":"', '"path":"jobs/1","link_type":"glob"'],
   "docs/extensions.md": ["204\n409\n", '[{"n":2},{"n":3}]', '[{"n":1}]', '"data":{"n":3}}\n', "[]", '"stream":"{order-7}/log","status":204'],
   "docs/clients.md": ["one line\n"],
   "docs/cli.md": ['{"n":1}\n', "1000\n"],

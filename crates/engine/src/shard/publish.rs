@@ -69,12 +69,14 @@ impl ShardCore {
         self.producers.remove(&stream);
         self.disarm(stream);
         let live = self.directory.by_id(stream)?;
-        self.metrics.streams_made.sub(1);
         let name = {
             let mut view = live.view();
             view.gone = true;
             view.state.config.name.clone()
         };
+        if !name.is_internal() {
+            self.metrics.streams_made.sub(1);
+        }
         self.directory.remove(&name, stream);
         Some(live)
     }
@@ -107,7 +109,9 @@ impl ShardCore {
             view.published(self.durable_at);
         }
         if is_new {
-            self.metrics.streams_made.add(1);
+            if !name.is_internal() {
+                self.metrics.streams_made.add(1);
+            }
             let table = ProducerTable {
                 complete: true,
                 ..ProducerTable::default()

@@ -114,12 +114,7 @@ where
     Ok(answer::json(status, told))
 }
 
-async fn add<B>(
-    app: &App,
-    caller: &Caller,
-    id: SubscriptionId,
-    body: B,
-) -> Result<Answer, Problem>
+async fn add<B>(app: &App, caller: &Caller, id: SubscriptionId, body: B) -> Result<Answer, Problem>
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -132,12 +127,7 @@ where
 }
 
 /// Callbacks, acks and releases: who shows the token of the wake may.
-async fn of_a_wake<B>(
-    app: &App,
-    control: Control,
-    head: &Parts,
-    body: B,
-) -> Result<Answer, Problem>
+async fn of_a_wake<B>(app: &App, control: Control, head: &Parts, body: B) -> Result<Answer, Problem>
 where
     B: Body<Data = Bytes> + Unpin,
 {

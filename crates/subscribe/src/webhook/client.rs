@@ -87,7 +87,10 @@ fn request(url: &WebhookUrl, post: Post) -> Result<Request<Full<Bytes>>, String>
     Request::post(url.path())
         .header(header::HOST, url.authority())
         .header(header::CONTENT_TYPE, "application/json")
-        .header(header::USER_AGENT, concat!("millrace/", env!("CARGO_PKG_VERSION")))
+        .header(
+            header::USER_AGENT,
+            concat!("millrace/", env!("CARGO_PKG_VERSION")),
+        )
         .header(header::CONNECTION, "close")
         .header(SIGNATURE, post.signature)
         .body(Full::new(post.body))

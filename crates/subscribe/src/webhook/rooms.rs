@@ -99,10 +99,22 @@ mod tests {
             slow.push(rooms.enter("https://slow.example/a").await);
         }
         let short = Duration::from_secs(1);
-        assert!(timeout(short, rooms.enter("https://slow.example/b")).await.is_none());
-        assert!(timeout(short, rooms.enter("https://other.example/")).await.is_some());
+        assert!(
+            timeout(short, rooms.enter("https://slow.example/b"))
+                .await
+                .is_none()
+        );
+        assert!(
+            timeout(short, rooms.enter("https://other.example/"))
+                .await
+                .is_some()
+        );
         slow.pop();
-        assert!(timeout(short, rooms.enter("https://slow.example/b")).await.is_some());
+        assert!(
+            timeout(short, rooms.enter("https://slow.example/b"))
+                .await
+                .is_some()
+        );
         drop(slow);
         assert!(rooms.hosts.borrow().is_empty());
     }

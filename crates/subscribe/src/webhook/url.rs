@@ -26,7 +26,9 @@ impl WebhookUrl {
         if text.contains('#') || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
             return Err("the webhook's URL has a fragment, or blanks in it".to_owned());
         }
-        let uri: Uri = text.parse().map_err(|_| "the webhook's URL is none".to_owned())?;
+        let uri: Uri = text
+            .parse()
+            .map_err(|_| "the webhook's URL is none".to_owned())?;
         let is_secure = match uri.scheme_str() {
             Some("https") => true,
             Some("http") => false,
@@ -37,7 +39,10 @@ impl WebhookUrl {
             return Err("the webhook's URL must not hold a name or password".to_owned());
         }
         let host = uri.host().unwrap_or_default();
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+        let host = host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .to_ascii_lowercase();
         if host.is_empty() {
             return Err("the webhook's URL has no host".to_owned());
         }
@@ -84,7 +89,9 @@ impl WebhookUrl {
     pub(crate) fn host_of(url: &str) -> String {
         let uri: Option<Uri> = url.parse().ok();
         let authority = uri.as_ref().and_then(Uri::authority);
-        authority.map_or_else(String::new, |authority| authority.as_str().to_ascii_lowercase())
+        authority.map_or_else(String::new, |authority| {
+            authority.as_str().to_ascii_lowercase()
+        })
     }
 
     /// What is asked for at the host.
@@ -94,7 +101,9 @@ impl WebhookUrl {
 
     /// What `Host` says.
     pub(super) fn authority(&self) -> &str {
-        self.uri.authority().map_or("", |authority| authority.as_str())
+        self.uri
+            .authority()
+            .map_or("", |authority| authority.as_str())
     }
 }
 

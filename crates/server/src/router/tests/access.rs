@@ -274,7 +274,11 @@ async fn workers_show_their_token_and_no_other_credentials() {
             let unknown = answer(&app, asking(&of("POST", path, wake), Some("somebody"))).await;
             assert_eq!(unknown.status(), 404, "{path}");
         }
-        let keys = answer(&app, asking(&of("GET", "/v1/stream/__ds/jwks.json", ""), None)).await;
+        let keys = answer(
+            &app,
+            asking(&of("GET", "/v1/stream/__ds/jwks.json", ""), None),
+        )
+        .await;
         assert_eq!(keys.status(), 200);
         assert_eq!(text(keys).await, r#"{"keys":[]}"#);
         assert!(recorder.take().is_empty());
