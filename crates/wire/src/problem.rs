@@ -172,10 +172,10 @@ codes! {
         "its forks can still be read; the name is free again when they are deleted";
     OffsetGone 410 "offset-gone" "Offset gone"
         "the stream was made anew or lost its tail; read again from `Stream-Earliest-Offset`";
-    BatchRefused 424 "batch-refused" "Another line was refused"
-        "nothing of an atomic batch was appended; see the lines with other errors";
     BodyTooLarge 413 "body-too-large" "Body too large"
         "split the body";
+    BatchRefused 424 "batch-refused" "Another line was refused"
+        "nothing of an atomic batch was appended; see the lines with other errors";
     Overloaded 429 "overloaded" "Overloaded"
         "nothing was written; send the request again after `Retry-After` seconds";
     TooManyProducers 429 "too-many-producers" "Too many producers"
