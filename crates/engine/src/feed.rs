@@ -72,6 +72,12 @@ impl Engine {
         self.shared.feed.is_on.store(true, Ordering::SeqCst);
     }
 
+    /// From here on nothing is gathered; what was is forgotten.
+    pub fn ignore_changes(&self) {
+        self.shared.feed.is_on.store(false, Ordering::SeqCst);
+        drop(self.changes());
+    }
+
     /// The streams that changed since they were last taken, each once, in the order of their first
     /// change. A change that was answered before this is called is in it.
     pub fn changes(&self) -> Vec<Change> {

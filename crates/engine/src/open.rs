@@ -10,6 +10,7 @@ use std::{path::Path, sync::Arc};
 
 use millrace_core::{
     Generation, Lsn, ShardId, SlotId, StreamId, Timestamp,
+    name::INTERNAL_PREFIX,
     slot::{GENERATIONS_LOST_MAX, SLOTS, shard_of},
 };
 use millrace_env::{Env, Switch, tasks};
@@ -159,6 +160,12 @@ impl Base {
     }
 }
 
+/// How many streams the catalog has, the server's own left out.
+fn streams_of_clients(base: &Base) -> Result<u64, StoreError> {
+    let own = base.catalog.names(INTERNAL_PREFIX, None, usize::MAX)?;
+    Ok(base.catalog.stream_count()? - own.len() as u64)
+}
+
 /// Recovers all that the manifest names, or makes a new data directory.
 pub(crate) fn recover(base: &Base) -> Result<Recovered, StoreError> {
     let Some(manifest) = base.catalog.manifest()? else {
@@ -175,7 +182,7 @@ pub(crate) fn recover(base: &Base) -> Result<Recovered, StoreError> {
         Durability::Local
     };
     // What the logs bring is counted as it is replayed.
-    let mut streams_before = base.catalog.stream_count()?;
+    let mut streams_before = streams_of_clients(base)?;
     let mut cores = Vec::with_capacity(manifest.logs.len());
     let logs = manifest.logs.iter().zip(verified);
     for (shard, ((log, flushed), verified)) in (0u16..).zip(logs) {
@@ -205,7 +212,7 @@ pub(crate) fn recover(base: &Base) -> Result<Recovered, StoreError> {
         base.catalog.commit(commit)?;
     } else {
         cores = resharded(base, cores, next, commit)?;
-        streams_before = base.catalog.stream_count()?;
+        streams_before = streams_of_clients(base)?;
         for log in old_logs {
             Wal::remove(&base.env, log)?;
         }

@@ -541,3 +541,56 @@ fn a_long_page_of_a_stream_that_is_deleted_breaks_off() {
         assert_eq!(broke_off, Refusal::NotFound);
     });
 }
+
+/// The server's own streams: made and read like others, and seen by nobody who does not ask for them.
+#[test]
+fn internal_streams_are_in_no_listing_no_count_and_no_feed() {
+    with_engine(eager_options(), async |engine| {
+        engine.watch_changes();
+        let own = StreamName::stored("__ds/sub/s/1").unwrap();
+        let made = NewStream::new(own.clone(), CreateSpec::default(), Body::Empty);
+        engine.create(made).await.unwrap();
+        create(&engine, "__d", None).await;
+        create(&engine, "a", None).await;
+        let names = |listed: Vec<millrace_engine::Listed>| {
+            let names = listed.into_iter();
+            names
+                .map(|own| own.name.as_str().to_owned())
+                .collect::<Vec<_>>()
+        };
+        for limit in [1, 2, 10] {
+            let all = engine.list("", None, limit).await.unwrap();
+            assert_eq!(names(all), ["__d", "a"][..limit.min(2)]);
+        }
+        assert!(engine.list("__ds/", None, 10).await.unwrap().is_empty());
+        let own_ones = engine.list_internal("__ds/", None, 10).await.unwrap();
+        assert_eq!(names(own_ones), ["__ds/sub/s/1"]);
+        assert_eq!(engine.figures().streams, 2);
+        let changed = engine.changes();
+        let changed: Vec<_> = changed.iter().map(|own| own.name.as_str()).collect();
+        assert_eq!(changed, ["__d", "a"]);
+        engine.delete(&own).await.unwrap();
+        assert_eq!(engine.figures().streams, 2);
+        assert!(engine.changes().is_empty(), "told once");
+    });
+}
+
+/// A stream is in the feed once until it is taken, and again after that.
+#[test]
+fn a_changed_stream_is_reported_until_it_is_taken() {
+    with_engine(options(), async |engine| {
+        create(&engine, "a", None).await;
+        assert!(engine.changes().is_empty(), "nobody watched");
+        engine.watch_changes();
+        for _ in 0..3 {
+            engine.append(&name("a"), raw(b"x"), None).await.unwrap();
+        }
+        let changes = engine.changes();
+        assert_eq!(changes.len(), 1);
+        assert_eq!(changes[0].tail.position.get(), 3);
+        engine.append(&name("a"), raw(b"x"), None).await.unwrap();
+        assert_eq!(engine.changes()[0].tail.position.get(), 4);
+        engine.delete(&name("a")).await.unwrap();
+        assert!(engine.changes()[0].gone);
+    });
+}

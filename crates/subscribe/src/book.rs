@@ -12,6 +12,7 @@ use millrace_core::{
     subscription::{Subscription, SubscriptionConfig, SubscriptionEvent, SubscriptionId, WakeId},
 };
 use millrace_engine::Engine;
+use millrace_env::Switch;
 use ring::digest;
 use tokio::sync::{Mutex, Notify};
 
@@ -44,6 +45,8 @@ pub(crate) struct Book {
     pub(crate) news: Notify,
     pub(crate) counters: Arc<Counters>,
     pub(crate) rooms: Rooms,
+    /// Everything that was appended before the start is known.
+    pub(crate) caught_up: Switch,
 }
 
 #[derive(Debug, Default)]
@@ -100,6 +103,7 @@ impl Book {
             news: Notify::new(),
             counters,
             rooms: Rooms::default(),
+            caught_up: Switch::new(),
         })
     }
 
@@ -270,14 +274,24 @@ impl Book {
         let now = self.now();
         let dues = [inner.state.due(), inner.announce_at];
         let due = dues.into_iter().flatten().filter(|due| *due > now).min();
-        self.index.borrow_mut().set_due(entry.key, due);
+        self.ring_at(entry, due);
+    }
+
+    /// The driver has to hear of what is due before all else: it may sleep for longer.
+    fn ring_at(&self, entry: &Entry, due: Option<Timestamp>) {
+        let mut index = self.index.borrow_mut();
+        let before = index.next_due();
+        index.set_due(entry.key, due);
+        if due.is_some_and(|due| before.is_none_or(|before| due < before)) {
+            self.news.notify_one();
+        }
     }
 
     /// Has it looked after a little later, because something could not be done now.
     pub(crate) fn try_later(&self, entry: &Entry) {
         const PAUSE_MILLIS: u64 = 1000;
         let due = self.now().plus_millis(PAUSE_MILLIS);
-        self.index.borrow_mut().set_due(entry.key, Some(due));
+        self.ring_at(entry, Some(due));
     }
 
     /// An id that no other wake has.

@@ -67,18 +67,23 @@ pub async fn run(driver: Driver) {
                 tracing::error!(%refusal, "subscriptions cannot be read, and stay as they are");
             }
             state.store(UNREADABLE, Ordering::SeqCst);
+            book.engine.ignore_changes();
             refuse_all(inbox).await;
             return;
         }
     }
     let mut tasks = Tasks::default();
     if book.len() > 0 {
-        book.engine.watch_changes();
         tasks.work.spawn_local(catch_up(Rc::clone(&book)));
+    } else {
+        book.engine.ignore_changes();
+        book.caught_up.on();
     }
     tasks.work.spawn_local(look_after_keys(Rc::clone(&book)));
     let done = serve(&book, &mut inbox, &mut tasks).await;
     tasks.work.shutdown().await;
+    // Whoever waits for it waits no longer.
+    book.caught_up.on();
     inbox.close();
     while let Ok(request) = inbox.try_recv() {
         tasks.begin(&book, request);
@@ -214,6 +219,7 @@ async fn catch_up(book: Rc<Book>) {
         }
         tokio::task::yield_now().await;
     }
+    book.caught_up.on();
     for entry in book.all() {
         let cursors = {
             let inner = entry.inner.lock().await;

@@ -350,7 +350,11 @@ mod tests {
     }
 
     fn change(name: &str, tail: u64) -> Change {
-        let birth = Generation(u64::from(slot_of(name).get()) + 1);
+        // Unlike for unlike names, as an identity is.
+        let birth = name.bytes().fold(7, |hash: u64, byte| {
+            (hash * 31 + u64::from(byte)) % 1_000_003
+        });
+        let birth = Generation(birth);
         Change {
             id: StreamId::new(slot_of(name), birth),
             name: StreamName::new(name).unwrap(),

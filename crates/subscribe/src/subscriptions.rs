@@ -106,6 +106,8 @@ pub(crate) const UNREADABLE: u8 = 2;
 impl Subscriptions {
     /// The subscriptions of an engine, and the driver that has to be run for them.
     pub fn new(engine: Engine, options: SubscriptionOptions) -> (Self, Driver) {
+        // Before anybody can append: what changes while subscriptions are read is not missed.
+        engine.watch_changes();
         let (requests, inbox) = mpsc::channel(REQUESTS_MAX);
         let own = Self {
             requests,
@@ -258,6 +260,8 @@ impl Subscriptions {
 
 impl Book {
     async fn claim(&self, id: &SubscriptionId, worker: &str) -> Result<Vec<u8>, Fault> {
+        // Soon after a start it is not known yet what there is to do.
+        self.caught_up.watcher().wait().await;
         let entry = self.by_id(id).ok_or(SubscriptionRefusal::NotFound)?;
         let mut inner = self.held(&entry).await?;
         let now = self.now();

@@ -29,6 +29,7 @@ const expected = {
   ],
   "docs/concepts.md": ['[{"n":1},{"n":2}]', '[{"n":3}]', "stream-closed: true", '[{"n":1},{"n":2},{"another":3}]', "first 200\nagain 204\n", "410"],
   "docs/extensions.md": ["204\n409\n", '[{"n":2},{"n":3}]', '[{"n":1}]', '"data":{"n":3}}\n', "[]", '204\n[{"n":2},{"n":3}]', '"stream":"{order-7}/log","status":204', 'data:{"stream":"account",', '"text":"two items\\n"}'],
+  "docs/subscriptions.md": ['"status":"active"', '"generation":1,"token":"', '"path":"jobs/1","link_type":"glob"'],
   "docs/clients.md": ["one line\n"],
   "docs/cli.md": ['{"n":1}\n', "1000\n"],
   "docs/configuration.md": ["append-bytes-max"],

@@ -75,7 +75,7 @@ pub struct Figures {
     pub syncs_inline: u64,
     /// Syncs on a helper thread, because one was slow lately.
     pub syncs_helper: u64,
-    /// Streams that exist, soft-deleted ones included.
+    /// Streams of clients that exist, soft-deleted ones included.
     pub streams: u64,
     /// Flushes of memory to segments.
     pub flushes: WorkFigures,

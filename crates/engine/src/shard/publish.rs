@@ -70,12 +70,14 @@ impl ShardCore {
         self.disarm(stream);
         self.retained.forget(stream);
         let live = self.directory.by_id(stream)?;
-        self.metrics.streams_made.sub(1);
         let name = {
             let mut view = live.view();
             view.gone = true;
             view.state.config.name.clone()
         };
+        if !name.is_internal() {
+            self.metrics.streams_made.sub(1);
+        }
         self.directory.remove(&name, stream);
         Some(live)
     }
@@ -117,7 +119,9 @@ impl ShardCore {
             view.published(self.durable_at);
         }
         if is_new {
-            self.metrics.streams_made.add(1);
+            if !name.is_internal() {
+                self.metrics.streams_made.add(1);
+            }
             let table = ProducerTable {
                 complete: true,
                 ..ProducerTable::default()
