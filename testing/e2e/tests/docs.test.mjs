@@ -28,7 +28,7 @@ const expected = {
     '"streamClosed":true',
   ],
   "docs/concepts.md": ['[{"n":1},{"n":2}]', '[{"n":3}]', "stream-closed: true", '[{"n":1},{"n":2},{"another":3}]', "first 200\nagain 204\n", "410"],
-  "docs/extensions.md": ["204\n409\n", '[{"n":2},{"n":3}]', '[{"n":1}]', '"data":{"n":3}}\n', "[]", '204\n[{"n":2},{"n":3}]', '"stream":"{order-7}/log","status":204', 'data:{"stream":"account",', '"text":"two items\\n"}'],
+  "docs/extensions.md": ["204\n409\n", '[{"n":2},{"n":3}]', '[{"n":1}]', '"data":{"n":3}}\n', "[]", '204\n[{"n":2},{"n":3}]', '"trimmed":1', '[4,5]', 'stream-retention-max-messages: 2', '"keys":1', 'snapshot-start', '"pinned":true', '"stream":"{order-7}/log","status":204', 'data:{"stream":"account",', '"text":"two items\\n"}'],
   "docs/subscriptions.md": ['"status":"active"', '"generation":1,"token":"', '"path":"jobs/1","link_type":"glob"'],
   "docs/clients.md": ["one line\n"],
   "docs/cli.md": ['{"n":1}\n', "1000\n"],
