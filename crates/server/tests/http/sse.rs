@@ -343,10 +343,22 @@ async fn t23_whatever_was_accepted_arrives_as_it_was() {
 /// on, and so does the next follower once the memory is there again.
 #[tokio::test]
 async fn followers_beyond_the_budget_are_told_to_come_again_later() {
-    let server = TestServer::with(|engine, _| engine.memory_max = 32 << 20).await;
-    let message = format!("[\"{}\"]", "m".repeat(12 << 20));
-    server.create("large", JSON, &message).await;
+    let server = TestServer::with(|engine, _| {
+        engine.memory_max = 32 << 20;
+        engine.flush_interval = Duration::from_millis(50);
+    })
+    .await;
     server.create("small", JSON, "[1]").await;
+    server.create("large", JSON, "[0]").await;
+    let message = format!("[\"{}\"]", "m".repeat(12 << 20));
+    let appended = async {
+        // It is taken when nothing waits for its flush.
+        let target = path("large");
+        while server.ask("POST", &target, &[JSON], &message).await.status != 204 {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    within(appended).await;
     // One message is more than all may hold, and goes out because nobody else holds anything. It is not
     // taken: what is left of it in the server stays there.
     let mut slow = server.connect().await;
