@@ -116,7 +116,11 @@ async fn read(caller: &mut Caller, name: &str) -> Option<Vec<Value>> {
                 return None;
             }
         }
-        offset = response.head.next().unwrap_or_default().to_owned();
+        response
+            .head
+            .next()
+            .unwrap_or_default()
+            .clone_into(&mut offset);
         if response.head.header("stream-up-to-date") == Some("true") {
             return Some(messages);
         }
@@ -133,7 +137,7 @@ impl Steward {
         };
         let body = PAIR.map(line).join("\n");
         let mut request = Request::new("POST", "", "");
-        request.target = "/v1/streams/_append?atomic=true".to_owned();
+        "/v1/streams/_append?atomic=true".clone_into(&mut request.target);
         let request = request.carrying("application/x-ndjson", body.into_bytes());
         loop {
             let (response, lost) = caller.insist(&request).await;
@@ -250,7 +254,7 @@ impl Steward {
                 break;
             }
             let mut request = Request::new("POST", "", "");
-            request.target = "/v1/server/_retention".to_owned();
+            "/v1/server/_retention".clone_into(&mut request.target);
             let (response, _) = caller.insist(&request).await;
             if !expect(caller, "POST", "_retention", &response, &[200]) {
                 return;
