@@ -21,6 +21,7 @@ use serde_json::json;
 
 /// Runs the whole server on a simulated network, disk and clock.
 #[derive(Debug, Parser)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 struct Args {
     /// How many seeds to run.
     #[arg(long, default_value_t = 20)]

@@ -75,7 +75,7 @@ fn segments(env: &Env) -> Vec<Covered> {
     let listed = env.disk.list(Path::new("segments")).unwrap_or_default();
     let files = listed
         .into_iter()
-        .filter(|file| file.name.ends_with(".seg") && file.len > 0);
+        .filter(|file| file.name.strip_suffix(".seg").is_some() && file.len > 0);
     files
         .map(|file| Covered {
             path: format!("segments/{}", file.name),
