@@ -223,7 +223,8 @@ async fn beyond_all_connections_the_next_is_told_to_come_again_later() {
         assert_eq!(conn.answer().await.status, 404);
         kept.push(conn);
     }
-    for (method, body) in [("GET", &b""[..]), ("POST", &[b'x'; 1 << 20])] {
+    let large = vec![b'x'; 1 << 20];
+    for (method, body) in [("GET", &b""[..]), ("POST", &large)] {
         let mut beyond = server.connect().await;
         let text = [("Content-Type", "text/plain")];
         beyond.send(method, &path("any"), &text, body).await;

@@ -80,7 +80,7 @@ async fn read_all(address: SocketAddr, path: &str, looker: &mut Looker) -> Resul
             .header("stream-next-offset")
             .ok_or("a read names no offset")?;
         let is_done = answer.header("stream-up-to-date").is_some();
-        offset = next.to_owned();
+        next.clone_into(&mut offset);
         if is_done {
             break;
         }
