@@ -93,7 +93,7 @@ impl Figures {
     }
 
     fn ratio(&self) -> f64 {
-        self.memory.peak as f64 / self.memory_max as f64
+        float(self.memory.peak >> 10) / float(self.memory_max >> 10)
     }
 
     /// What does not hold.
@@ -153,7 +153,7 @@ impl Figures {
              {} KiB taken by readers",
             self.records,
             self.bytes / 1_000_000,
-            self.records as f64 / self.seconds,
+            float(self.records) / self.seconds,
             self.gap.as_secs_f64(),
             self.taken >> 10,
         )
@@ -178,4 +178,9 @@ impl Figures {
             "found_bytes": self.bytes,
         })
     }
+}
+
+/// A number of kibibytes, or of appends: there are fewer than 2^32.
+fn float(number: u64) -> f64 {
+    u32::try_from(number).map_or(f64::INFINITY, f64::from)
 }
