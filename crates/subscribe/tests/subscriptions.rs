@@ -2,7 +2,8 @@
 //! retries and leases over crashes, nothing lost and nobody let through who was fenced.
 #![allow(
     clippy::disallowed_methods,
-    reason = "a clock that follows the event loop's is made of it"
+    clippy::unwrap_used,
+    reason = "a clock that follows the event loop's is made of it; helpers of tests are tests"
 )]
 
 use std::{
