@@ -3,7 +3,8 @@
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
-    reason = "a clock that follows the event loop's is made of it"
+    clippy::unwrap_used,
+    reason = "a clock that follows the event loop's is made of it; helpers of tests are tests"
 )]
 
 use std::{
