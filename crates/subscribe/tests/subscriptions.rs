@@ -1,7 +1,6 @@
 //! Subscriptions over an engine on a simulated disk, with a webhook that answers as a test says: wakes,
 //! retries and leases over crashes, nothing lost and nobody let through who was fenced.
 #![allow(
-    clippy::unwrap_used,
     clippy::disallowed_methods,
     clippy::unwrap_used,
     reason = "a clock that follows the event loop's is made of it; helpers of tests are tests"

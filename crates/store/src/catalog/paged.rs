@@ -137,12 +137,13 @@ impl PagedFile {
         self.inner.abandoned.load(Ordering::SeqCst)
     }
 
-    /// Makes durable what an earlier handle left in the system's cache.
+    /// Makes durable what an earlier handle left in the system's cache, and both copies of the header the
+    /// same.
     pub(crate) fn settle(&self) -> Result<(), StoreError> {
-        self.inner
-            .file
-            .sync()
-            .map_err(|error| StoreError::io("sync the catalog", &error))
+        let file = &*self.inner.file;
+        let failed = |error| StoreError::io("sync the catalog", &error);
+        file.sync().map_err(failed)?;
+        header::mend(&mut lock(&self.inner.header), file, place_of(0)).map_err(failed)
     }
 
     fn live(&self) -> io::Result<()> {
