@@ -328,7 +328,9 @@ impl Problem {
             status,
             detail: &self.detail,
             error: ErrorMember {
-                code: &self.code.member(),
+                code: &self
+                    .own_code
+                    .map_or_else(|| self.code.member(), Cow::Borrowed),
                 message: &self.detail,
                 current_holder: self.holder.as_ref().map(|holder| &*holder.name),
                 generation: self.holder.as_ref().map(|holder| holder.generation),

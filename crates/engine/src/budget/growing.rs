@@ -119,9 +119,11 @@ impl Growing {
         }
     }
 
-    /// Returns when this has to give way: let go of what was buffered, and drop this.
+    /// Returns when this has to give way: let go of what was buffered, and drop this. However often it is
+    /// asked.
     pub async fn gives_way(&self) {
         self.signs.told.notified().await;
+        self.signs.told.notify_one();
     }
 
     /// The body has come as a whole: its memory is nobody else's from here on. `None` for an empty one.
