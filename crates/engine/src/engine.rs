@@ -247,8 +247,9 @@ impl Engine {
         let resident = self.shared.handle(shard).directory.by_name(name.as_str());
         let live = match resident {
             Some(live) => live,
-            // Boxed, as all that few requests need: it would be moved with the rest.
-            None => Box::pin(self.shared.ask(shard, LoadKey::Name(name.clone())))
+            None => self
+                .shared
+                .ask(shard, LoadKey::Name(name.clone()))
                 .await?
                 .ok_or(Refusal::NotFound)?,
         };
@@ -264,8 +265,9 @@ impl Engine {
             return Err(Refusal::SoftDeleted);
         }
         if expired {
-            let expire = Command::Expire { stream: live.id };
-            Box::pin(self.shared.command(shard, expire, None)).await?;
+            self.shared
+                .command(shard, Command::Expire { stream: live.id }, None)
+                .await?;
             let view = live.view();
             let kept = !view.gone && view.state.soft_deleted;
             return Err(if kept {

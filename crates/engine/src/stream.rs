@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use millrace_core::{
     ContentType, Lifetime, Offset, Refusal, Settings, StreamId, StreamName, StreamPos, Timestamp,
-    stream::{Ancestor, Generations, StreamState},
+    stream::StreamState,
 };
 
 use crate::{
@@ -113,15 +113,6 @@ impl Stream {
             let live = Arc::clone(&self.live);
             return Ok(Arc::new([Holder::whole(live)]));
         }
-        Box::pin(self.inherited(&lineage, &generations)).await
-    }
-
-    /// Who holds the bytes of a fork.
-    async fn inherited(
-        &self,
-        lineage: &[Ancestor],
-        generations: &Generations,
-    ) -> Result<Arc<[Holder]>, Refusal> {
         let mut holders = Vec::with_capacity(lineage.len() + 1);
         let mut from = StreamPos::ZERO;
         for ancestor in lineage.iter() {

@@ -119,13 +119,10 @@ impl Reader {
             follow: None,
             woken_by: None,
         };
-        // Boxed: what is asked for seldom needs more on its way than the rest, and would be moved with it.
         match from {
             From::At(_) if is_json => reader.stands_on_a_boundary().await?,
-            From::Last(count) => {
-                reader.position = Box::pin(reader.back(position, count)).await?;
-            }
-            From::Since(since) => reader.position = Box::pin(reader.first_since(since)).await?,
+            From::Last(count) => reader.position = reader.back(position, count).await?,
+            From::Since(since) => reader.position = reader.first_since(since).await?,
             From::Start | From::Tail | From::At(_) => {}
         }
         Ok(reader)
@@ -137,7 +134,10 @@ impl Reader {
             return Ok(());
         }
         let holder = self.holder_of(self.position);
-        if Box::pin(holder.is_boundary(&self.shared.segments, self.position)).await? {
+        if holder
+            .is_boundary(&self.shared.segments, self.position)
+            .await?
+        {
             Ok(())
         } else {
             Err(Refusal::OffsetNotABoundary)
@@ -374,7 +374,7 @@ impl Reader {
         if page.messages_max == u64::MAX {
             return Ok(until);
         }
-        Box::pin(self.on(self.position, until, page.messages_max)).await
+        self.on(self.position, until, page.messages_max).await
     }
 
     /// Where a page of at most `bytes_max` bytes ends.
@@ -393,11 +393,6 @@ impl Reader {
         if kind != ContentKind::Json && !whole {
             return Ok(limit);
         }
-        Box::pin(self.boundary_at_most(limit)).await
-    }
-
-    /// The last boundary up to `limit`; the first one after the position where that is none of its own.
-    async fn boundary_at_most(&self, limit: StreamPos) -> Result<StreamPos, Refusal> {
         let segments = &self.shared.segments;
         let before = self
             .holder_of(limit)

@@ -19,20 +19,15 @@ pub(crate) type PageBody = Pulled<PageSource>;
 /// be read are an error with a status wherever possible (T81).
 pub(crate) async fn page(
     kind: ContentKind,
-    batch: Batch,
+    mut batch: Batch,
     bulk: &Bulk,
 ) -> Result<AnswerBody, Refusal> {
     let page = Page::new(kind, batch.len);
+    let len = page.content_length();
     if !batch.is_long {
         let whole = whole(page, batch).await?;
         return Ok(whole.into());
     }
-    Box::pin(pulled(page, batch, bulk)).await
-}
-
-/// A body that is made while it is sent.
-async fn pulled(page: Page, mut batch: Batch, bulk: &Bulk) -> Result<AnswerBody, Refusal> {
-    let len = page.content_length();
     let place = bulk.turn().await;
     let first = batch.chunk().await.transpose()?;
     drop(place);

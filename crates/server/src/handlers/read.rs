@@ -110,7 +110,7 @@ async fn catch_up(
     let mut reader = begin(stream, query.place).await?;
     let size = page_size(query, app.engine(grant)?.options().read_bytes_max);
     let batch = match query.place {
-        Place::Before(_) => Box::pin(reader.page_before(size)).await?,
+        Place::Before(_) => reader.page_before(size).await?,
         _ => reader.next_page(size).await?,
     };
     let mode = Mode::CatchUp {
@@ -241,7 +241,7 @@ impl PageOf<'_> {
         let (kind, bulk) = (self.head.content_type.kind(), &self.app.bulk);
         let body = match self.query.format {
             Format::Content => bodies::page(kind, batch, bulk).await?,
-            Format::Messages => Box::pin(bodies::lines(kind, reader, batch, bulk)).await?,
+            Format::Messages => bodies::lines(kind, reader, batch, bulk).await?,
         };
         Ok(Told { facts, body })
     }
