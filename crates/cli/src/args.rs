@@ -47,7 +47,7 @@ pub(crate) enum Verb {
     /// Print what is in a data directory that no server uses
     Dump(DumpArgs),
     #[command(flatten)]
-    Stream(StreamVerb),
+    Stream(Box<StreamVerb>),
 }
 
 impl Verb {

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     error::{Error, Refused},
     patience::{Patience, Tries},
+    settings::Attributes,
     stream::Stream,
     transport::{Transport, innermost},
     trust::Trust,
@@ -109,6 +110,9 @@ pub struct Row {
     pub expires_at: Option<String>,
     /// When it was created.
     pub created_at: String,
+    /// What its owner says of it, where it has attributes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attributes: Option<Attributes>,
 }
 
 /// What `/ready` answers.

@@ -116,6 +116,10 @@ pub struct Refused {
     pub epoch: Option<u64>,
     /// The sequence number that comes next.
     pub expected_seq: Option<u64>,
+    /// The sequence number that came.
+    pub received_seq: Option<u64>,
+    /// Whether the stream is closed, where the refusal is about that.
+    pub closed: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -155,6 +159,31 @@ impl Refused {
             earliest_offset: offset(&headers::STREAM_EARLIEST_OFFSET),
             epoch: number(&headers::PRODUCER_EPOCH),
             expected_seq: number(&headers::PRODUCER_EXPECTED_SEQ),
+            received_seq: number(&headers::PRODUCER_RECEIVED_SEQ),
+            closed: header(&headers::STREAM_CLOSED).is_some(),
+        }
+    }
+
+    /// A refusal of one of several things that a request asked for, which came inside of the answer;
+    /// `code` may be of a later version.
+    pub(crate) fn within(status: u16, code: String, message: String) -> Self {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let entry = known(&code).map(Code::entry);
+        let reason = status.canonical_reason().unwrap_or("refused");
+        let title = entry.map_or(reason, |entry| entry.title).to_owned();
+        Self {
+            status,
+            code,
+            message: first_of([message, title.clone()]),
+            title,
+            help: entry.map(|entry| entry.help),
+            retry_after: None,
+            next_offset: None,
+            earliest_offset: None,
+            epoch: None,
+            expected_seq: None,
+            received_seq: None,
+            closed: false,
         }
     }
 

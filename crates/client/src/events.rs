@@ -6,6 +6,14 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 
+/// An event as it comes: its name, and its data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Raw {
+    name: Vec<u8>,
+    /// Lines are joined by LF.
+    pub(crate) data: Vec<u8>,
+}
+
 /// An event of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
@@ -34,13 +42,32 @@ pub(crate) struct Decoder {
     line: Vec<u8>,
     /// Whether the last byte was a CR, after which an LF belongs to the same line end.
     after_cr: bool,
-    event: Vec<u8>,
+    name: Vec<u8>,
     data: Option<Vec<u8>>,
+}
+
+impl Raw {
+    /// The event of a stream that it is, if it is one.
+    pub(crate) fn of_stream(self) -> Option<Event> {
+        match &self.name[..] {
+            b"data" => Some(Event::Data(self.data)),
+            b"control" => Some(match serde_json::from_slice(&self.data) {
+                Ok(control) => Event::Control(control),
+                Err(_) => Event::Malformed,
+            }),
+            _ => None,
+        }
+    }
+
+    /// Whether it has no name, as those of many streams on one connection.
+    pub(crate) fn is_unnamed(&self) -> bool {
+        self.name.is_empty()
+    }
 }
 
 impl Decoder {
     /// The events that are whole with `bytes`.
-    pub(crate) fn push(&mut self, mut bytes: &[u8]) -> Vec<Event> {
+    pub(crate) fn push(&mut self, mut bytes: &[u8]) -> Vec<Raw> {
         let mut events = Vec::new();
         while let Some(&first) = bytes.first() {
             if self.after_cr && first == b'\n' {
@@ -60,7 +87,7 @@ impl Decoder {
         events
     }
 
-    fn line(&mut self, line: &[u8]) -> Option<Event> {
+    fn line(&mut self, line: &[u8]) -> Option<Raw> {
         if line.is_empty() {
             return self.dispatch();
         }
@@ -71,7 +98,7 @@ impl Decoder {
         };
         let value = value.strip_prefix(b" ").unwrap_or(value);
         match field {
-            b"event" => self.event = value.to_vec(),
+            b"event" => self.name = value.to_vec(),
             b"data" => match &mut self.data {
                 None => self.data = Some(value.to_vec()),
                 Some(data) => {
@@ -84,17 +111,10 @@ impl Decoder {
         None
     }
 
-    fn dispatch(&mut self) -> Option<Event> {
-        let event = std::mem::take(&mut self.event);
+    fn dispatch(&mut self) -> Option<Raw> {
+        let name = std::mem::take(&mut self.name);
         let data = self.data.take()?;
-        match &event[..] {
-            b"data" => Some(Event::Data(data)),
-            b"control" => Some(match serde_json::from_slice(&data) {
-                Ok(control) => Event::Control(control),
-                Err(_) => Event::Malformed,
-            }),
-            _ => None,
-        }
+        Some(Raw { name, data })
     }
 }
 
@@ -151,14 +171,18 @@ mod tests {
         for size in 1..wire.len() {
             let mut decoder = Decoder::default();
             let pieces = wire.chunks(size);
-            let events: Vec<Event> = pieces.flat_map(|piece| decoder.push(piece)).collect();
+            let events = pieces.flat_map(|piece| decoder.push(piece));
+            let events: Vec<Event> = events.filter_map(Raw::of_stream).collect();
             assert_eq!(events, want, "{size}");
         }
     }
 
     #[test]
     fn line_ends_of_all_three_kinds_are_read() {
-        let want = vec![Event::Data(b"x\ny".to_vec())];
+        let want = vec![Raw {
+            name: b"data".to_vec(),
+            data: b"x\ny".to_vec(),
+        }];
         for text in [
             "event: data\ndata:x\ndata: y\n\n",
             "event:data\r\ndata:x\r\ndata:y\r\n\r\n",

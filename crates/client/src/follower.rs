@@ -5,7 +5,7 @@
 //! connection, the next one begins where the caller is. A data event counts only together with its
 //! control event, which names the offset after it.
 
-use std::{collections::VecDeque, fmt, time::Duration};
+use std::{collections::VecDeque, time::Duration};
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -16,16 +16,16 @@ use millrace_wire::headers;
 use crate::{
     client::Ask,
     error::Error,
-    events::{Control, Decoder, Event, base64},
+    events::{Control, Decoder, Event, Raw, base64},
     offset::Offset,
     page::Page,
-    patience::Tries,
+    patience::{Tries, Trouble},
     reader::{ask, page_of},
     stream::{Stream, is_true, value},
 };
 
 /// The server sends a sign of life well within this.
-const SILENCE_MAX: Duration = Duration::from_mins(1);
+pub(crate) const SILENCE_MAX: Duration = Duration::from_mins(1);
 /// The longest long-poll that can be configured, and some.
 const POLL_WITHIN: Duration = Duration::from_secs(630);
 
@@ -53,17 +53,7 @@ pub struct Follower {
     at_tail: bool,
     events: Option<Events>,
     tries: Tries,
-    trouble: Option<Trouble>,
-    is_in_trouble: bool,
-}
-
-/// Who is told that something broke and is being tried again.
-struct Trouble(Box<dyn FnMut(&Error) + Send>);
-
-impl fmt::Debug for Trouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Trouble")
-    }
+    trouble: Trouble,
 }
 
 /// An open connection.
@@ -89,15 +79,14 @@ impl Follower {
             at_tail: false,
             events: None,
             tries: Tries::new(),
-            trouble: None,
-            is_in_trouble: false,
+            trouble: Trouble::default(),
         }
     }
 
     /// Tells `tell` when something broke and is being tried again; once until it goes well again.
     #[must_use]
     pub fn on_trouble(mut self, tell: impl FnMut(&Error) + Send + 'static) -> Self {
-        self.trouble = Some(Trouble(Box::new(tell)));
+        self.trouble = Trouble::told_to(tell);
         self
     }
 
@@ -117,7 +106,7 @@ impl Follower {
             let error = match self.attempt().await {
                 Ok(Some(page)) => {
                     self.tries.reset();
-                    self.is_in_trouble = false;
+                    self.trouble.is_over();
                     self.offset = page.next.clone();
                     self.at_tail = page.up_to_date;
                     self.kind = Some(page.kind);
@@ -125,7 +114,7 @@ impl Follower {
                 }
                 Ok(None) => {
                     self.tries.reset();
-                    self.is_in_trouble = false;
+                    self.trouble.is_over();
                     continue;
                 }
                 Err(error) => error,
@@ -136,12 +125,7 @@ impl Follower {
             }
             let client = self.stream.client().clone();
             let patience = client.patience_left();
-            if let (false, Some(trouble)) =
-                (self.is_in_trouble || patience.is_zero(), &mut self.trouble)
-            {
-                (trouble.0)(&error);
-                self.is_in_trouble = true;
-            }
+            self.trouble.tell(&error, patience);
             self.tries.wait(error, patience, client.rng()).await?;
         }
     }
@@ -231,7 +215,8 @@ impl Follower {
                 self.events = None;
                 return Ok(None);
             };
-            events.ready.extend(events.decoder.push(&bytes));
+            let decoded = events.decoder.push(&bytes).into_iter();
+            events.ready.extend(decoded.filter_map(Raw::of_stream));
         }
     }
 

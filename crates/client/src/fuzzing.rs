@@ -1,6 +1,6 @@
 //! The decoder of events, for the fuzz targets in `testing/fuzz`; not a part of the API.
 
-use crate::events::{Decoder, Event, base64};
+use crate::events::{Decoder, Event, Raw, base64};
 
 /// An event as the client understands it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,7 @@ pub enum Decoded {
 pub fn events<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Decoded> {
     let mut decoder = Decoder::default();
     let events = pieces.into_iter().flat_map(|piece| decoder.push(piece));
+    let events = events.filter_map(Raw::of_stream);
     let decoded = events.map(|event| match event {
         Event::Data(data) => Decoded::Data(data),
         Event::Control(control) => Decoded::Control(

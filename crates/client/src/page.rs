@@ -10,7 +10,7 @@ use crate::offset::Offset;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Page {
-    /// The offset it was asked from.
+    /// The offset it was asked from; of a page that was chosen by messages, that of its first byte.
     pub from: Offset,
     /// The offset after it.
     pub next: Offset,

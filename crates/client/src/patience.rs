@@ -1,6 +1,6 @@
 //! When and how often to try again: growing waits with jitter, within a bound of time.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use millrace_env::{Clock as _, RealClock, Rng};
 
@@ -75,6 +75,42 @@ impl Tries {
         self.count += 1;
         millrace_env::sleep(wait).await;
         Ok(())
+    }
+}
+
+type Tell = Box<dyn FnMut(&Error) + Send>;
+
+/// Who is told that something broke and is being tried again.
+#[derive(Default)]
+pub(crate) struct Trouble {
+    told: Option<Tell>,
+    is_under_way: bool,
+}
+
+impl Trouble {
+    pub(crate) fn told_to(tell: impl FnMut(&Error) + Send + 'static) -> Self {
+        Self {
+            told: Some(Box::new(tell)),
+            is_under_way: false,
+        }
+    }
+
+    /// Tells it once, unless nothing is tried again.
+    pub(crate) fn tell(&mut self, error: &Error, patience: Duration) {
+        if let (false, Some(told)) = (self.is_under_way || patience.is_zero(), &mut self.told) {
+            told(error);
+            self.is_under_way = true;
+        }
+    }
+
+    pub(crate) fn is_over(&mut self) {
+        self.is_under_way = false;
+    }
+}
+
+impl fmt::Debug for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Trouble")
     }
 }
 

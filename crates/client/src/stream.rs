@@ -3,15 +3,17 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use millrace_core::{ContentType, StreamName};
-use millrace_wire::headers;
+use millrace_wire::{headers, path};
 
 use crate::{
     client::{Ask, Client, Repeat, Whole},
     error::Error,
     follower::{Follower, Live},
+    messages::MessageReader,
     offset::Offset,
     producer::Producer,
-    reader::Reader,
+    reader::{Place, Reader},
+    settings::{Attributes, Retention, Settings, SettingsPatch, settings},
 };
 
 /// A stream of a server; cheap to clone.
@@ -32,6 +34,13 @@ pub struct CreateOptions {
     pub expires_at: Option<String>,
     /// Whether it is closed from the start.
     pub closed: bool,
+    /// How much of it is kept.
+    pub retention: Retention,
+    /// After how many appended bytes its keys are compacted, from 1 on; never by itself when there is
+    /// no number.
+    pub compact_after_bytes: Option<u64>,
+    /// What its owner says of it: at most 4,096 bytes of JSON. A fork does not inherit them.
+    pub attributes: Attributes,
     /// Its first content.
     pub body: Bytes,
 }
@@ -87,6 +96,25 @@ pub struct Head {
     pub ttl_seconds: Option<u64>,
     /// When it expires, RFC 3339.
     pub expires_at: Option<String>,
+    /// The first offset that can be read, where it was trimmed.
+    pub earliest_offset: Option<Offset>,
+    /// How much of it is kept.
+    pub retention: Retention,
+    /// After how many appended bytes its keys are compacted.
+    pub compact_after_bytes: Option<u64>,
+    /// What its owner says of it.
+    pub attributes: Attributes,
+}
+
+/// What a trim left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Trimmed {
+    /// The first offset that can be read. It lies past the one asked for where an earlier trim went
+    /// further.
+    pub earliest_offset: Offset,
+    /// The tail.
+    pub next_offset: Offset,
 }
 
 /// The producer headers of a request.
@@ -165,7 +193,20 @@ impl Stream {
 
     /// Closes it: nothing can be appended any more. Doing so again changes nothing.
     pub async fn close(&self) -> Result<Appended, Error> {
+        self.closing(HeaderMap::new()).await
+    }
+
+    /// Closes it if it still ends at `tail`, as in [`Stream::append_at`]. One that is closed already
+    /// stays so, wherever it ends.
+    pub async fn close_at(&self, tail: &Offset) -> Result<Appended, Error> {
+        let mut extra = HeaderMap::new();
+        extra.insert(headers::STREAM_EXPECTED_OFFSET, text(tail.as_str())?);
+        self.closing(extra).await
+    }
+
+    async fn closing(&self, extra: HeaderMap) -> Result<Appended, Error> {
         let mut ask = self.post(None, Bytes::new(), None, Repeat::Freely)?;
+        ask.headers = extra;
         ask.headers
             .insert(headers::STREAM_CLOSED, HeaderValue::from_static("true"));
         let answer = self.client.whole(ask).await?;
@@ -177,13 +218,52 @@ impl Stream {
         let ask = self.ask(Method::HEAD, Repeat::Freely);
         let answer = self.client.whole(ask).await.map_err(with_a_code)?;
         let text = |name| value(&answer.headers, name);
+        let earliest = answer.headers.get(&headers::STREAM_EARLIEST_OFFSET);
+        let Settings {
+            retention,
+            compact_after_bytes,
+            attributes,
+        } = settings(&self.client, &answer.headers)?;
         Ok(Head {
             content_type: self.content_type(&answer.headers)?,
             next_offset: self.next_offset(&answer.headers)?,
             closed: is_true(&answer.headers, &headers::STREAM_CLOSED),
             ttl_seconds: text(&headers::STREAM_TTL).and_then(|text| text.parse().ok()),
             expires_at: text(&headers::STREAM_EXPIRES_AT).map(str::to_owned),
+            earliest_offset: earliest.and_then(Offset::from_header),
+            retention,
+            compact_after_bytes,
+            attributes,
         })
+    }
+
+    /// Changes how much of it is kept, when its keys are compacted, and its attributes; how they are
+    /// now. Sent again only when the
+    /// server certainly did not take it, because somebody else may have changed them since.
+    pub async fn patch(&self, patch: &SettingsPatch) -> Result<Settings, Error> {
+        let mut ask = self.ask(Method::PATCH, Repeat::IfUnchanged);
+        patch.put(&mut ask.headers)?;
+        let answer = self.client.whole(ask).await?;
+        settings(&self.client, &answer.headers)
+    }
+
+    /// Lets nobody read what lies before `offset` any more, and gives its space back. Cannot be
+    /// undone. [`Offset::now`] trims all there is; an offset at or before the last trim changes
+    /// nothing. In a JSON stream, one inside of a message is refused.
+    pub async fn trim(&self, offset: &Offset) -> Result<Trimmed, Error> {
+        // All there is may be more when it is asked again.
+        let repeat = if *offset == Offset::now() {
+            Repeat::IfUnchanged
+        } else {
+            Repeat::Freely
+        };
+        let mut ask = self.ask(Method::POST, repeat);
+        ask.target = format!("{}/{}", ask.target, path::TRIM);
+        ask.body = serde_json::json!({ "offset": offset.as_str() })
+            .to_string()
+            .into();
+        let answer = self.client.whole(ask).await?;
+        self.trimmed(&answer)
     }
 
     /// Deletes it.
@@ -194,7 +274,17 @@ impl Stream {
 
     /// Reads from `offset` to the tail.
     pub fn read_from(&self, offset: Offset) -> Reader {
-        Reader::new(self.clone(), offset)
+        self.read(Place::From(offset))
+    }
+
+    /// Reads what is chosen by messages, to the tail or, with [`Place::Before`], one page.
+    pub fn read(&self, place: Place) -> Reader {
+        Reader::new(self.clone(), place)
+    }
+
+    /// The same, message by message, each with the offset after it and the time of its append.
+    pub fn messages(&self, place: Place) -> MessageReader {
+        MessageReader::new(self.read(place))
     }
 
     /// Reads from `offset`, and goes on as it grows.
@@ -244,6 +334,16 @@ impl Stream {
         })
     }
 
+    pub(crate) fn trimmed(&self, answer: &Whole) -> Result<Trimmed, Error> {
+        let earliest = answer.headers.get(&headers::STREAM_EARLIEST_OFFSET);
+        let earliest = earliest.and_then(Offset::from_header);
+        Ok(Trimmed {
+            earliest_offset: earliest
+                .ok_or_else(|| self.client.answer("no Stream-Earliest-Offset"))?,
+            next_offset: self.next_offset(&answer.headers)?,
+        })
+    }
+
     pub(crate) fn next_offset(&self, headers: &HeaderMap) -> Result<Offset, Error> {
         let next = headers.get(&headers::STREAM_NEXT_OFFSET);
         next.and_then(Offset::from_header)
@@ -269,6 +369,12 @@ impl Stream {
         if let Some(at) = &options.expires_at {
             asked.insert(headers::STREAM_EXPIRES_AT, text(at)?);
         }
+        let settings = Settings {
+            retention: options.retention,
+            compact_after_bytes: options.compact_after_bytes,
+            attributes: options.attributes,
+        };
+        SettingsPatch::of_new(settings).put(asked)?;
         if options.closed {
             asked.insert(headers::STREAM_CLOSED, HeaderValue::from_static("true"));
         }
@@ -313,7 +419,7 @@ pub(crate) fn is_true(headers: &HeaderMap, name: &HeaderName) -> bool {
     value(headers, name).is_some_and(|text| text.eq_ignore_ascii_case("true"))
 }
 
-fn text(text: &str) -> Result<HeaderValue, Error> {
+pub(crate) fn text(text: &str) -> Result<HeaderValue, Error> {
     HeaderValue::from_bytes(text.as_bytes()).map_err(|_| {
         Error::Setup(format!(
             "`{}` cannot stand in a header",

@@ -248,8 +248,8 @@ fn seconds(text: &str) -> Result<u64, BadRequest> {
     fits.ok_or(BadRequest::TtlTooLong)
 }
 
-/// Milliseconds; a time before 1970 is as past as 1970 is.
-pub(crate) fn timestamp(text: &str) -> Option<Timestamp> {
+/// A moment in RFC 3339, to the millisecond; one before 1970 is as past as 1970 is.
+pub fn timestamp(text: &str) -> Option<Timestamp> {
     let at = OffsetDateTime::parse(text, &Rfc3339).ok()?;
     let millis = at.unix_timestamp_nanos() / 1_000_000;
     Some(Timestamp(u64::try_from(millis).unwrap_or(0)))

@@ -343,7 +343,7 @@ pub fn sse(kind: ContentKind) -> Reply {
 }
 
 /// A moment as RFC 3339, in UTC. Moments after the year 9999 are written as its end.
-pub(crate) fn rfc3339(at: Timestamp) -> String {
+pub fn rfc3339(at: Timestamp) -> String {
     const LAST: &str = "9999-12-31T23:59:59.999Z";
     let nanos = i128::from(at.get()) * 1_000_000;
     OffsetDateTime::from_unix_timestamp_nanos(nanos)

@@ -246,7 +246,7 @@ fn timeout(query: &Asked<'_>) -> Result<Option<Duration>, BadRequest> {
 }
 
 /// Digits with a unit; bare digits are seconds (PROTOCOL 5.7).
-pub(crate) fn duration_millis(text: &str) -> Option<u64> {
+pub fn duration_millis(text: &str) -> Option<u64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (digits, unit) = text.split_at(digits);
     let scale = match unit {

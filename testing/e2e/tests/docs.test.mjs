@@ -31,7 +31,17 @@ const expected = {
   "docs/extensions.md": ["204\n409\n", '[{"n":2},{"n":3}]', '[{"n":1}]', '"data":{"n":3}}\n', "[]", '204\n[{"n":2},{"n":3}]', '"trimmed":1', '[4,5]', 'stream-retention-max-messages: 2', '"keys":1', 'snapshot-start', '"pinned":true', '"stream":"{order-7}/log","status":204', 'data:{"stream":"account",', '"text":"two items\\n"}'],
   "docs/subscriptions.md": ['"status":"active"', '"generation":1,"token":"', '"path":"jobs/1","link_type":"glob"'],
   "docs/clients.md": ["one line\n"],
-  "docs/cli.md": ['{"n":1}\n', "1000\n"],
+  "docs/cli.md": [
+    '{"n":1}\n',
+    '{"n":4}\n{"n":5}\n',
+    '"data":{"n":5}}\n',
+    '{"n":2}\n',
+    "looked at 1, trimmed 1, ",
+    "  appended   log\n",
+    'log: {"n":7}\nlog: {"n":8}\n',
+    "hello: 2\n",
+    "1000\n",
+  ],
   "docs/configuration.md": ["append-bytes-max"],
   "docs/operating.md": ['{"status":"ok"}', '{"ready":true}', "whole=true", "kept", "plan needed=false"],
   "docs/security.md": ["401\n[]"],
@@ -40,7 +50,7 @@ const expected = {
 
 /** Of the fences, those whose blocks need no run. */
 const NOT_COMMANDS = ["html", "text", "toml", "json", "yaml", "ini"]
-const RUN_OTHERWISE = ["js", "python"]
+const RUN_OTHERWISE = ["js", "python", "rust"]
 
 /** Pages that show what comes: it comes, but for offsets and cursors, which depend on names and time. */
 const SHOWN = ["docs/quickstart.md"]
@@ -178,7 +188,7 @@ describe("configuration.md", () => {
 
   test("every flag and name of the pages is one of the binary", async () => {
     const { out: all } = await millrace("--help")
-    const verbs = [...all.slice(0, all.indexOf("Options:")).matchAll(/^ {2}([a-z]+) /gm)].map(([, verb]) => verb)
+    const verbs = [...all.slice(0, all.indexOf("Options:")).matchAll(/^ {2}([a-z-]+) /gm)].map(([, verb]) => verb)
     const known = (await Promise.all(verbs.map((verb) => millrace(verb, "--help")))).map(({ out }) => out).join("\n")
     // The pages that are left out name variables of the tests as well.
     for (const name of pages.filter((page) => !/^(ARCHITECTURE|CHANGELOG|docs\/(adr|performance|contributing|reliability))/.test(page))) {

@@ -1,4 +1,5 @@
-//! `millrace append`: input in batches, exactly once with `--producer`.
+//! `millrace append`: input in batches, exactly once with `--producer`, at a tail with
+//! `--expected-offset`.
 //!
 //! INVARIANT: with `--producer` the n-th batch of the input has sequence number n. Batches depend on
 //! the input and the two bounds alone, so a second run of the same command maps onto the first one:
@@ -19,6 +20,7 @@ use super::{
     input::{self, Batches, Cut, Flush, Framing, Source},
     manage,
     progress::Progress,
+    read::start,
 };
 use crate::{
     fail::{Failure, Kind},
@@ -145,14 +147,25 @@ struct Counts {
 /// How batches are sent.
 enum To<'a> {
     Plain(&'a Stream, &'a ContentType),
+    /// Each where the one before it ended, the first where the stream is expected to end.
+    At {
+        stream: &'a Stream,
+        content_type: &'a ContentType,
+        tail: Offset,
+    },
     Producer(Box<Producer>),
 }
 
 impl<'a> To<'a> {
     fn new(args: &AppendArgs, stream: &'a Stream, content_type: &'a ContentType) -> Self {
-        match &args.producer {
-            None => Self::Plain(stream, content_type),
-            Some(id) => {
+        match (&args.producer, &args.expected_offset) {
+            (None, None) => Self::Plain(stream, content_type),
+            (None, Some(tail)) => Self::At {
+                stream,
+                content_type,
+                tail: start(tail),
+            },
+            (Some(id), _) => {
                 let producer = stream.producer(id, args.epoch, content_type.clone());
                 Self::Producer(Box::new(producer))
             }
@@ -165,6 +178,15 @@ impl<'a> To<'a> {
             Self::Plain(stream, content_type) => {
                 let appended = stream.append(content_type, body).await?;
                 Ok(Some(appended.next_offset))
+            }
+            Self::At {
+                stream,
+                content_type,
+                tail,
+            } => {
+                let appended = stream.append_at(tail, content_type, body).await?;
+                *tail = appended.next_offset;
+                Ok(Some(tail.clone()))
             }
             Self::Producer(producer) => match producer.append(body).await? {
                 Produced::Appended(appended) => Ok(Some(appended.next_offset)),
@@ -227,9 +249,7 @@ impl Run<'_> {
                 self.counts.batches_before += 1;
             }
             (Some(Err(error)), None) => {
-                return Err(Stop::Failed(
-                    self.place.failure(&error, Some(&self.args.name)),
-                ));
+                return Err(Stop::Failed(self.failure(&error)));
             }
             (Some(Err(_)) | None, _) => self.in_doubt = true,
         }
@@ -238,6 +258,15 @@ impl Run<'_> {
             Some(kind) => Err(Stop::Signal(kind)),
             None => Ok(()),
         }
+    }
+
+    fn failure(&self, error: &Error) -> Failure {
+        let tail = match &self.to {
+            To::At { tail, .. } => Some(tail),
+            To::Plain(..) | To::Producer(_) => None,
+        };
+        self.place
+            .failure_at(error, &self.args.name, tail, "append")
     }
 
     /// An input that ends before what the server has is not the input it has.
@@ -273,7 +302,7 @@ impl Run<'_> {
         let name = &self.args.name;
         let next = match &self.to {
             To::Producer(producer) => producer.next_offset().unwrap_or(&self.next_offset),
-            To::Plain(..) => &self.next_offset,
+            To::Plain(..) | To::At { .. } => &self.next_offset,
         };
         talk.say(match (batches, batches_before) {
             (0, 0) => "nothing to append: the input is empty".to_owned(),
@@ -305,7 +334,9 @@ impl Run<'_> {
             format!("{count} {one}{plural}")
         };
         match &self.to {
-            To::Plain(_, content_type) if content_type.kind() != ContentKind::Json => {
+            To::Plain(_, content_type) | To::At { content_type, .. }
+                if content_type.kind() != ContentKind::Json =>
+            {
                 of(bytes, "byte")
             }
             _ => of(messages, "message"),
@@ -317,27 +348,31 @@ impl Run<'_> {
         let Counts {
             messages, batches, ..
         } = self.counts;
-        let is_exact = matches!(self.to, To::Producer(_));
+        let says_more = !matches!(self.to, To::Plain(..));
         let has_begun = batches > 0;
         let failure = if has_begun {
             failure.after(format!("after {messages} messages in {batches} batches"))
         } else {
             failure
         };
-        if failure.kind() == Kind::Unreachable && (has_begun || is_exact) {
+        if failure.kind() == Kind::Unreachable && (has_begun || says_more) {
             failure.help(self.how_to_go_on())
         } else {
             failure
         }
     }
 
-    fn how_to_go_on(&self) -> &'static str {
-        match self.to {
+    fn how_to_go_on(&self) -> String {
+        match &self.to {
             To::Producer(_) => {
-                "run the same command again: it goes on where it was, without a duplicate"
+                "run the same command again: it goes on where it was, without a duplicate".to_owned()
+            }
+            To::At { tail, .. } => {
+                let head = self.place.command("head", &self.args.name, "");
+                format!("look with `{head}`: if the next offset is {tail}, the last batch was not appended")
             }
             To::Plain(..) => {
-                "whether the last batch was appended is unknown; --producer makes it safe to run a command again"
+                "whether the last batch was appended is unknown; --producer makes it safe to run a command again".to_owned()
             }
         }
     }
@@ -362,7 +397,10 @@ impl Run<'_> {
         }
         let help = match (&self.to, self.in_doubt) {
             (To::Plain(..), false) => {
-                "the rest of the input was not sent; --producer makes it safe to run a command again"
+                "the rest of the input was not sent; --producer makes it safe to run a command again".to_owned()
+            }
+            (To::At { tail, .. }, false) => {
+                format!("the rest of the input was not sent; append it with --expected-offset {tail}")
             }
             _ => self.how_to_go_on(),
         };

@@ -1,11 +1,16 @@
 //! The flags of the verbs that speak to a server.
 
+mod beyond;
+
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use millrace_core::{ContentType, StreamName};
 use millrace_wire::OffsetArg;
 
+pub(crate) use self::beyond::{
+    AppendAllArgs, BeginArgs, FollowArgs, PickArgs, RetentionArgs, SetArgs, SettingsArgs, TrimArgs,
+};
 use crate::units;
 
 /// What to ask of a server.
@@ -15,20 +20,32 @@ pub(crate) enum StreamVerb {
     Create(CreateArgs),
     /// Append to a stream: an argument, a file, or standard input
     Append(AppendArgs),
+    /// Append to many streams: a JSON object a line, from a file or standard input
+    AppendAll(AppendAllArgs),
     /// Print what is in a stream
     Read(ReadArgs),
     /// Print what is in a stream, then everything that is appended, until it is closed
     Tail(TailArgs),
+    /// Print what is in several streams, then everything that is appended, on one connection
+    Follow(FollowArgs),
     /// Print what a stream is, and where its tail is
     Head(NameArgs),
+    /// Change how much of a stream is kept, when it is compacted, and its attributes
+    Set(SetArgs),
+    /// Let nobody read the beginning of a stream any more, and give its space back
+    Trim(TrimArgs),
+    /// Put the latest value of each key in the place of all that was in a stream
+    Compact(NameArgs),
     /// Close a stream: nothing can be appended any more
-    Close(NameArgs),
+    Close(CloseArgs),
     /// Create a stream that begins with another one's content, without copying it
     Fork(ForkArgs),
     /// Delete streams
     Rm(RmArgs),
     /// List streams
     Ls(LsArgs),
+    /// Print how retention stands, or make a pass of it now
+    Retention(RetentionArgs),
     /// Ask whether a server takes work, as a health check does
     Ready(ReadyArgs),
     /// Put load on a server, verify what it kept, and print how fast it was
@@ -96,6 +113,21 @@ pub(crate) struct NameArgs {
     pub(crate) server: ServerArgs,
 }
 
+/// The flags of `close`.
+#[derive(Args, Debug)]
+pub(crate) struct CloseArgs {
+    /// The stream
+    #[arg(value_name = "STREAM", value_parser = stream_name)]
+    pub(crate) name: StreamName,
+
+    /// Close it only if it ends at this offset, as the last answer told it
+    #[arg(long, value_name = "OFFSET", allow_hyphen_values = true, value_parser = tail)]
+    pub(crate) expected_offset: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
 /// The flags of `create`.
 #[derive(Args, Debug)]
 pub(crate) struct CreateArgs {
@@ -109,6 +141,9 @@ pub(crate) struct CreateArgs {
 
     #[command(flatten)]
     pub(crate) lifetime: LifetimeArgs,
+
+    #[command(flatten)]
+    pub(crate) settings: SettingsArgs,
 
     #[command(flatten)]
     pub(crate) server: ServerArgs,
@@ -168,6 +203,16 @@ pub(crate) struct AppendArgs {
     )]
     pub(crate) epoch: u64,
 
+    /// Append only if the stream ends at this offset, as the last answer told it
+    #[arg(
+        long,
+        value_name = "OFFSET",
+        allow_hyphen_values = true,
+        conflicts_with = "producer",
+        value_parser = tail
+    )]
+    pub(crate) expected_offset: Option<String>,
+
     /// The most messages of one request; keep it when you run with --producer again
     #[arg(
         long,
@@ -194,6 +239,9 @@ pub(crate) struct ReadArgs {
 
     #[command(flatten)]
     pub(crate) from: FromArgs,
+
+    #[command(flatten)]
+    pub(crate) pick: PickArgs,
 
     #[command(flatten)]
     pub(crate) server: ServerArgs,
@@ -227,6 +275,9 @@ pub(crate) struct TailArgs {
 
     #[command(flatten)]
     pub(crate) from: FromArgs,
+
+    #[command(flatten)]
+    pub(crate) begin: BeginArgs,
 
     /// End only when the stream is closed: wait for a server and a stream that are not there yet
     #[arg(long)]
@@ -271,6 +322,9 @@ pub(crate) struct ForkArgs {
 
     #[command(flatten)]
     pub(crate) lifetime: LifetimeArgs,
+
+    #[command(flatten)]
+    pub(crate) settings: SettingsArgs,
 
     #[command(flatten)]
     pub(crate) server: ServerArgs,
@@ -457,6 +511,17 @@ fn offset(text: &str) -> Result<String, String> {
             "an offset is 13 digits, `-`, and 16 digits; `-1` is the start, `now` the tail"
                 .to_owned(),
         ),
+    }
+}
+
+/// An offset where a stream can end.
+fn tail(text: &str) -> Result<String, String> {
+    match (text, OffsetArg::parse(text)) {
+        ("-1" | "now", _) | (_, None) => Err(
+            "write the offset as `millrace head` prints it, or 0000000000000000_0000000000000000 for a stream that is still empty"
+                .to_owned(),
+        ),
+        (_, Some(_)) => Ok(text.to_owned()),
     }
 }
 

@@ -15,7 +15,7 @@ pub(crate) async fn fork(args: &ForkArgs) -> Result<ExitCode, Failure> {
         offset: args.at.as_deref().map(start),
         sub_offset: args.sub_offset,
     };
-    let options = manage::lifetime(&args.lifetime)?;
+    let options = manage::options(&args.lifetime, &args.settings)?;
     let forked = place
         .stream(&args.name)
         .fork_from(&args.source, &at, options)

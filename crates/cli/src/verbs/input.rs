@@ -21,6 +21,7 @@ use millrace_wire::json;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::mpsc;
 
+use super::asks::AskBatcher;
 use crate::fail::Failure;
 
 const READ_BYTES: usize = 256 << 10;
@@ -45,6 +46,8 @@ pub(crate) enum Framing {
     Lines,
     /// Bytes, cut where a batch is full.
     Bytes,
+    /// Lines as they are, one append each.
+    Asks,
 }
 
 /// When a batch is sent that is not full.
@@ -175,6 +178,7 @@ type Give<'a> = &'a mut dyn FnMut(Batch) -> Result<(), Stop>;
 struct Framer {
     cut: Cut,
     json: JsonBatcher,
+    asks: AskBatcher,
     /// A line, a document or a batch of bytes that is not whole yet.
     held: Vec<u8>,
     line_number: u64,
@@ -185,6 +189,7 @@ impl Framer {
         Self {
             cut,
             json: JsonBatcher::new(cut.messages_max, cut.bytes_max),
+            asks: AskBatcher::new(cut.messages_max, cut.bytes_max),
             held: Vec::new(),
             line_number: 0,
         }
@@ -192,13 +197,13 @@ impl Framer {
 
     fn push(&mut self, piece: &[u8], give: Give<'_>) -> Result<(), Stop> {
         match self.cut.framing {
-            Framing::Lines => self.lines(piece, give)?,
+            Framing::Lines | Framing::Asks => self.lines(piece, give)?,
             Framing::Json => self.held.extend_from_slice(piece),
             Framing::Bytes => return self.bytes(piece, give),
         }
         if self.held.len() as u64 > APPEND_BYTES_CEILING {
             let what = match self.cut.framing {
-                Framing::Lines => "a line of the input is over 1 GiB",
+                Framing::Lines | Framing::Asks => "a line of the input is over 1 GiB",
                 _ => "the input is one JSON document of over 1 GiB",
             };
             return Err(Failure::failed(what)
@@ -225,6 +230,9 @@ impl Framer {
     }
 
     fn line(&mut self, line: &[u8], give: Give<'_>) -> Result<(), Stop> {
+        if self.cut.framing == Framing::Asks {
+            return self.asks.push(line).map_or(Ok(()), give);
+        }
         self.line_number += 1;
         let len = line.len() as u64;
         let message = line.trim_ascii();
@@ -277,6 +285,7 @@ impl Framer {
             Framing::Lines => !self.json.is_empty(),
             Framing::Json => false,
             Framing::Bytes => !self.held.is_empty(),
+            Framing::Asks => !self.asks.is_empty(),
         }
     }
 
@@ -285,12 +294,13 @@ impl Framer {
             Framing::Lines => self.json.finish(),
             Framing::Json => None,
             Framing::Bytes => self.held_bytes(),
+            Framing::Asks => self.asks.finish(),
         }
     }
 
     fn end(mut self, give: Give<'_>) -> Result<(), Stop> {
         match self.cut.framing {
-            Framing::Lines => {
+            Framing::Lines | Framing::Asks => {
                 let line = std::mem::take(&mut self.held);
                 if !line.is_empty() {
                     self.line(&line, give)?;
@@ -306,6 +316,7 @@ impl Framer {
         match self.cut.framing {
             Framing::Bytes => self.held_bytes(),
             Framing::Lines | Framing::Json => self.json.finish(),
+            Framing::Asks => self.asks.finish(),
         }
     }
 

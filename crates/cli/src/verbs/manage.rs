@@ -2,13 +2,15 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use millrace_client::{CreateOptions, Created, StreamName};
+use millrace_client::{CreateOptions, Created, Offset, Settings, StreamName};
 use serde_json::{Value, json};
 
 use super::{
     Place,
-    args::{CreateArgs, LifetimeArgs, NameArgs, TalkArgs},
+    args::{CloseArgs, CreateArgs, LifetimeArgs, NameArgs, SettingsArgs, TalkArgs},
     out,
+    read::start,
+    shown,
 };
 use crate::{fail::Failure, units::show_duration};
 
@@ -17,7 +19,7 @@ pub(crate) async fn create(args: &CreateArgs) -> Result<ExitCode, Failure> {
     let place = Place::new(&args.server)?;
     let options = CreateOptions {
         content_type: args.content_type.clone(),
-        ..lifetime(&args.lifetime)?
+        ..options(&args.lifetime, &args.settings)?
     };
     let created = place.stream(&args.name).create(options).await;
     let created = created.map_err(|error| place.failure(&error, Some(&args.name)))?;
@@ -42,6 +44,10 @@ pub(crate) async fn head(args: &NameArgs) -> Result<ExitCode, Failure> {
             "closed": head.closed,
             "ttl_seconds": head.ttl_seconds,
             "expires_at": head.expires_at,
+            "earliest_offset": head.earliest_offset.as_ref().map(Offset::as_str),
+            "retention": shown::retention(&head.retention),
+            "compact_after_bytes": head.compact_after_bytes,
+            "attributes": head.attributes,
         });
         let _ = out::document(&told).await?;
         return Ok(ExitCode::SUCCESS);
@@ -61,15 +67,34 @@ pub(crate) async fn head(args: &NameArgs) -> Result<ExitCode, Failure> {
         text.push_str("\nexpires       ");
         text.push_str(&at);
     }
+    if let Some(earliest) = head.earliest_offset {
+        text.push_str("\nearliest      ");
+        text.push_str(earliest.as_str());
+    }
+    let settings = Settings {
+        retention: head.retention,
+        compact_after_bytes: head.compact_after_bytes,
+        attributes: head.attributes,
+    };
+    for line in shown::lines(&settings) {
+        text.push('\n');
+        text.push_str(&line);
+    }
     let _ = out::line(text).await?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Closes a stream; prints its final offset.
-pub(crate) async fn close(args: &NameArgs) -> Result<ExitCode, Failure> {
+pub(crate) async fn close(args: &CloseArgs) -> Result<ExitCode, Failure> {
     let place = Place::new(&args.server)?;
-    let closed = place.stream(&args.name).close().await;
-    let closed = closed.map_err(|error| place.failure(&error, Some(&args.name)))?;
+    let stream = place.stream(&args.name);
+    let expected = args.expected_offset.as_deref().map(start);
+    let closed = match &expected {
+        None => stream.close().await,
+        Some(tail) => stream.close_at(tail).await,
+    };
+    let closed = closed
+        .map_err(|error| place.failure_at(&error, &args.name, expected.as_ref(), "close it"))?;
     let told = json!({
         "name": args.name.as_str(),
         "next_offset": closed.next_offset.as_str(),
@@ -79,9 +104,12 @@ pub(crate) async fn close(args: &NameArgs) -> Result<ExitCode, Failure> {
     tell(args.server.talk, &told, closed.next_offset.as_str()).await
 }
 
-/// The options that say how long.
-pub(crate) fn lifetime(args: &LifetimeArgs) -> Result<CreateOptions, Failure> {
-    let ttl_seconds = match args.ttl {
+/// The options that say how long it lives and what it carries.
+pub(crate) fn options(
+    lifetime: &LifetimeArgs,
+    settings: &SettingsArgs,
+) -> Result<CreateOptions, Failure> {
+    let ttl_seconds = match lifetime.ttl {
         None => None,
         Some(ttl) if ttl.subsec_nanos() > 0 => {
             return Err(
@@ -92,7 +120,10 @@ pub(crate) fn lifetime(args: &LifetimeArgs) -> Result<CreateOptions, Failure> {
     };
     Ok(CreateOptions {
         ttl_seconds,
-        expires_at: args.expires_at.clone(),
+        expires_at: lifetime.expires_at.clone(),
+        retention: settings.retention(),
+        compact_after_bytes: settings.compact_after_bytes(),
+        attributes: settings.new_attributes(),
         ..CreateOptions::default()
     })
 }

@@ -1,15 +1,20 @@
 //! The verbs that speak to a server, and those that explain. Each: parse (clap did), ask, print.
 //!
 //! Layout: `args.rs` (flags), `place.rs` (the server, and what its refusals mean for a person),
-//! `so_far.rs` (how far printing came), `out.rs` (stdout and stderr), `page.rs` (how pages are printed), `input.rs` (from input to
-//! batches), `progress.rs`, and one file for each verb.
+//! `so_far.rs` (how far printing came), `out.rs` (stdout and stderr), `page.rs` (how pages are
+//! printed), `shown.rs` (how settings are), `input.rs` and `asks.rs` (from input to batches),
+//! `progress.rs`, and one file for each verb.
 //!
 //! Data goes to stdout, talk to stderr. `docs/cli.md` says what each prints and every exit code.
 
 mod append;
+mod append_all;
 pub(crate) mod args;
+mod asks;
 mod bench;
+mod compact;
 mod explain;
+mod follow;
 mod fork;
 mod input;
 mod list;
@@ -21,9 +26,13 @@ mod progress;
 mod read;
 mod ready;
 mod remove;
+mod retention;
+mod set;
+mod shown;
 mod so_far;
 mod table;
 mod tail;
+mod trim;
 
 use std::process::ExitCode;
 
@@ -52,13 +61,15 @@ pub(crate) fn run(verb: &StreamVerb) -> Result<ExitCode, Failure> {
     done
 }
 
-/// `append`, `read` and `tail` hear signals themselves: they know how far they came.
+/// `append`, `append-all`, `read`, `tail`, `follow` and `rm` hear signals themselves: they know how far they came.
 async fn ask(verb: &StreamVerb) -> Result<ExitCode, Failure> {
     let json = verb.json();
     match verb {
         StreamVerb::Append(args) => append::append(args).await,
+        StreamVerb::AppendAll(args) => append_all::append_all(args).await,
         StreamVerb::Read(args) => read::read(args).await,
         StreamVerb::Tail(args) => tail::tail(args).await,
+        StreamVerb::Follow(args) => follow::follow(args).await,
         StreamVerb::Create(args) => {
             let unknown = || unknown(&args.server, "created", &args.name);
             until_signal(manage::create(args), json, unknown).await
@@ -66,6 +77,18 @@ async fn ask(verb: &StreamVerb) -> Result<ExitCode, Failure> {
         StreamVerb::Head(args) => {
             let nothing = || nothing(&args.server, "head", &shell_word(args.name.as_str()));
             until_signal(manage::head(args), json, nothing).await
+        }
+        StreamVerb::Set(args) => {
+            let unknown = || unknown(&args.server, "changed", &args.name);
+            until_signal(set::set(args), json, unknown).await
+        }
+        StreamVerb::Trim(args) => {
+            let unknown = || unknown(&args.server, "trimmed", &args.name);
+            until_signal(trim::trim(args), json, unknown).await
+        }
+        StreamVerb::Compact(args) => {
+            let unknown = || unknown(&args.server, "compacted", &args.name);
+            until_signal(compact::compact(args), json, unknown).await
         }
         StreamVerb::Close(args) => {
             let unknown = || unknown(&args.server, "closed", &args.name);
@@ -79,6 +102,16 @@ async fn ask(verb: &StreamVerb) -> Result<ExitCode, Failure> {
         StreamVerb::Ls(args) => {
             let nothing = || nothing(&args.server, "ls", "");
             until_signal(list::ls(args), json, nothing).await
+        }
+        StreamVerb::Retention(args) => {
+            let last_word = || {
+                if args.run {
+                    retention::unknown(&args.server)
+                } else {
+                    nothing(&args.server, "retention", "")
+                }
+            };
+            until_signal(retention::retention(args), json, last_word).await
         }
         StreamVerb::Ready(args) => {
             let nothing = || nothing(&args.server, "ready", "");
@@ -115,12 +148,18 @@ impl StreamVerb {
         let server = match self {
             Self::Create(args) => &args.server,
             Self::Append(args) => &args.server,
+            Self::AppendAll(args) => &args.server,
             Self::Read(args) => &args.server,
             Self::Tail(args) => &args.server,
-            Self::Head(args) | Self::Close(args) => &args.server,
+            Self::Follow(args) => &args.server,
+            Self::Set(args) => &args.server,
+            Self::Trim(args) => &args.server,
+            Self::Head(args) | Self::Compact(args) => &args.server,
+            Self::Close(args) => &args.server,
             Self::Fork(args) => &args.server,
             Self::Rm(args) => &args.server,
             Self::Ls(args) => &args.server,
+            Self::Retention(args) => &args.server,
             Self::Ready(args) => &args.server,
             Self::Bench(args) => &args.server,
             Self::Offset(args) => return args.talk,

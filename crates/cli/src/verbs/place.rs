@@ -1,8 +1,10 @@
 //! The server a verb speaks to, and what its refusals mean for who typed the command.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
-use millrace_client::{Client, Error, Refused, Stream, StreamName, TlsTrouble, Trust};
+use millrace_client::{
+    Client, Error, Offset, Patience, Refused, Stream, StreamName, TlsTrouble, Trust,
+};
 use millrace_env::{Disk as _, FileExt as _, OpenMode, RealDisk};
 use millrace_wire::Code;
 
@@ -32,6 +34,16 @@ impl Place {
             client,
             server: server.clone(),
         })
+    }
+
+    /// Patient with a server that was there without end, with one that never was for as long as
+    /// `first` says.
+    pub(crate) fn patient(mut self, first: Duration) -> Self {
+        self.client = self.client.with_patience(Patience {
+            first,
+            later: Duration::MAX,
+        });
+        self
     }
 
     pub(crate) fn stream(&self, name: &StreamName) -> Stream {
@@ -70,6 +82,27 @@ impl Place {
         }
     }
 
+    /// The same, of a verb that expects the stream to end at `tail`; `again` is what it does.
+    pub(crate) fn failure_at(
+        &self,
+        error: &Error,
+        name: &StreamName,
+        tail: Option<&Offset>,
+        again: &str,
+    ) -> Failure {
+        let failure = self.failure(error, Some(name));
+        let refused = error.refused();
+        let refused = refused.filter(|refused| refused.code() == Some(Code::ExpectedOffset));
+        let now = refused.and_then(|refused| refused.next_offset.as_ref());
+        let (Some(tail), Some(now)) = (tail, now) else {
+            return failure;
+        };
+        let read = self.command("read", name, &format!(" --offset {tail}"));
+        failure.help(format!(
+            "read what you do not know with `{read}`, decide again, and {again} with --expected-offset {now}"
+        ))
+    }
+
     fn refused(&self, refused: &Refused, name: Option<&StreamName>) -> Failure {
         let kind = match refused.code() {
             Some(Code::NotFound | Code::SourceNotFound | Code::Deleted) => Kind::NotFound,
@@ -100,6 +133,9 @@ impl Place {
     /// The next command to type, where there is a better one than the server knows.
     fn next_step(&self, refused: &Refused, name: Option<&StreamName>) -> Option<String> {
         let command = |verb, more: &str| Some(self.command(verb, name?, more));
+        if let Some(help) = keeps_from_compacting(&refused.code) {
+            return Some(help.to_owned());
+        }
         match refused.code()? {
             Code::NotFound => command("create", "").map(|create| {
                 format!("create it with `{create}`, or look for it with `millrace ls`")
@@ -118,7 +154,9 @@ impl Place {
                 command("read", &more)
                     .map(|read| format!("read again from its start with `{read}`"))
             }
-            Code::BodyTooLarge => Some("send smaller requests with --batch-bytes".to_owned()),
+            Code::BodyTooLarge if name.is_some() => {
+                Some("send smaller requests with --batch-bytes".to_owned())
+            }
             Code::StaleEpoch => Some(format!(
                 "another run of this producer has epoch {0}; go on with its input under --epoch {0}, or append other input under --epoch {1}",
                 refused.epoch?,
@@ -126,6 +164,23 @@ impl Place {
             )),
             _ => None,
         }
+    }
+}
+
+/// What to do about a stream that cannot be compacted. These codes are of one part of the server, not
+/// of the one table of codes.
+fn keeps_from_compacting(code: &str) -> Option<&'static str> {
+    match code {
+        "not-state" => Some(
+            "only messages of the State Protocol, with `key` and `headers.operation`, can be compacted; `millrace trim` shortens any stream",
+        ),
+        "snapshot-too-large" => Some(
+            "delete keys that nobody needs, or start the server with a larger --append-bytes-max",
+        ),
+        "has-schema" => {
+            Some("say how much is kept with `millrace set`, or shorten it with `millrace trim`")
+        }
+        _ => None,
     }
 }
 

@@ -5,12 +5,16 @@ use serde_json::Value;
 use crate::support::{NOWHERE, Server, command, ran};
 
 /// Every verb that asks a server, about a stream `nope`.
-const ASKING: [&[&str]; 9] = [
+const ASKING: [&[&str]; 13] = [
     &["create", "nope"],
     &["append", "nope", "x"],
     &["read", "nope"],
     &["tail", "nope"],
+    &["follow", "nope"],
     &["head", "nope"],
+    &["set", "nope", "--attributes", "none"],
+    &["trim", "nope", "now"],
+    &["compact", "nope"],
     &["close", "nope"],
     &["fork", "nope", "other"],
     &["rm", "nope"],
@@ -124,6 +128,20 @@ fn wrong_usage_is_2() {
         &["append", "t", "--ndjson"],
         &["append", "t", "x", "--batch-bytes", "0"],
         &["append", "t", "x", "--epoch", "1"],
+        &["set", "t"],
+        &["set", "t", "--retention-max-messages", "0"],
+        &["set", "t", "--attributes", "[]"],
+        &["trim", "t"],
+        &["trim", "t", "12"],
+        &["follow"],
+        &["follow", "t", "t"],
+        &["read", "t", "--last", "0"],
+        &["read", "t", "--last", "1", "--offset", "-1"],
+        &["read", "t", "--last", "1", "--since", "1"],
+        &["read", "t", "--since", "noon"],
+        &["read", "t", "--before", "12"],
+        &["read", "t", "--limit", "0"],
+        &["read", "t", "--messages", "--raw"],
         &["offset", "12"],
         &["man", "nonsense"],
         &["ls", "--url", "ftp://127.0.0.1"],

@@ -6,13 +6,19 @@
 
 mod bench;
 mod bench_matrix;
+mod compact;
 mod config;
 mod exactly_once;
+mod expected;
 mod failures;
+mod follow;
 mod following;
+mod lines;
 mod matrix;
 mod pipes;
+mod reads;
 mod ready;
+mod settings;
 mod stall;
 mod support;
 mod table;

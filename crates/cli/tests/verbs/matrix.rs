@@ -12,6 +12,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::{
+    lines::fed,
     stall::{Stall, full_pipe, hears_interrupts},
     support::{Dir, NOWHERE, Ran, Server, command, eventually, ran, signal},
 };
@@ -20,6 +21,8 @@ use crate::{
 struct Asking {
     /// On the streams of [`stage`]; `*` stands for a fresh name.
     args: &'static [&'static str],
+    /// What comes on stdin.
+    input: &'static str,
     /// What stdout holds when it goes well.
     says: &'static str,
     /// What is in each of its JSON documents.
@@ -30,9 +33,10 @@ struct Asking {
     last: &'static str,
 }
 
-const ASKING: [Asking; 9] = [
+const ASKING: [Asking; 15] = [
     Asking {
         args: &["create", "*", "-t", "json"],
+        input: "",
         says: "-0000000000000000\n",
         key: "created",
         missing: Err("it is what makes one"),
@@ -40,13 +44,23 @@ const ASKING: [Asking; 9] = [
     },
     Asking {
         args: &["append", "a", "4"],
+        input: "",
         says: "-0000000000000008\n",
         key: "messages",
         missing: Ok(&["append", "nope", "4"]),
         last: "before anything was appended",
     },
     Asking {
+        args: &["append-all"],
+        input: "{\"stream\":\"a\",\"messages\":[5]}\n",
+        says: "-0000000000000010  appended   a\n",
+        key: "outcome",
+        missing: Err("each line is answered on its own"),
+        last: "after 0 lines; whether the request under way was carried out is not known\nhelp: send",
+    },
+    Asking {
         args: &["read", "a"],
+        input: "",
         says: "1\n2\n3\n",
         key: "messages",
         missing: Ok(&["read", "nope"]),
@@ -54,20 +68,70 @@ const ASKING: [Asking; 9] = [
     },
     Asking {
         args: &["tail", "done"],
+        input: "",
         says: "1\n2\n3\n",
         key: "messages",
         missing: Ok(&["tail", "nope"]),
         last: "at offset -1\nhelp: go on with `millrace tail done --offset -1`",
     },
     Asking {
+        args: &["follow", "done"],
+        input: "",
+        says: "done: 1\ndone: 2\ndone: 3\n",
+        key: "next_offset",
+        missing: Ok(&["follow", "nope"]),
+        last: "with 1 of 1 streams open\nhelp: go on with `millrace follow done,-1`",
+    },
+    Asking {
         args: &["head", "a"],
+        input: "",
         says: "content type  application/json\n",
         key: "next_offset",
         missing: Ok(&["head", "nope"]),
         last: "before the end: nothing was changed\nhelp: run `millrace head a` again",
     },
     Asking {
+        args: &[
+            "set",
+            "a",
+            "--retention-max-age",
+            "7d",
+            "--attributes",
+            "{\"n\":1}",
+        ],
+        input: "",
+        says: "keeps         168h at most\nattributes    {\"n\":1}\n",
+        key: "retention",
+        missing: Ok(&["set", "nope", "--retention-max-age", "none"]),
+        last: "before the end: whether a was changed is not known",
+    },
+    Asking {
+        args: &["trim", "a", "-1"],
+        input: "",
+        says: "-0000000000000000\n",
+        key: "earliest_offset",
+        missing: Ok(&["trim", "nope", "now"]),
+        last: "before the end: whether a was trimmed is not known",
+    },
+    Asking {
+        args: &["compact", "rows"],
+        input: "",
+        says: "-00000000000000",
+        key: "keys",
+        missing: Ok(&["compact", "nope"]),
+        last: "before the end: whether rows was compacted is not known",
+    },
+    Asking {
+        args: &["retention"],
+        input: "",
+        says: "interval   30s\nstreams    ",
+        key: "interval_ms",
+        missing: Err("it names none"),
+        last: "before the end: nothing was changed\nhelp: run `millrace retention` again",
+    },
+    Asking {
         args: &["close", "done"],
+        input: "",
         says: "-0000000000000006\n",
         key: "closed",
         missing: Ok(&["close", "nope"]),
@@ -75,6 +139,7 @@ const ASKING: [Asking; 9] = [
     },
     Asking {
         args: &["fork", "done", "*"],
+        input: "",
         says: "-0000000000000006\n",
         key: "created",
         missing: Ok(&["fork", "nope", "other"]),
@@ -82,6 +147,7 @@ const ASKING: [Asking; 9] = [
     },
     Asking {
         args: &["rm", "*", "--missing-ok"],
+        input: "",
         says: "",
         key: "deleted",
         missing: Ok(&["rm", "nope"]),
@@ -89,6 +155,7 @@ const ASKING: [Asking; 9] = [
     },
     Asking {
         args: &["ls", "--prefix", "done"],
+        input: "",
         says: "  done\n",
         key: "next_offset",
         missing: Err("it lists none"),
@@ -114,7 +181,10 @@ const ALONE: [(&[&str], &str); 3] = [
 /// says is never twice the same, and the other asks for no stream and needs no key.
 const ELSEWHERE: [&str; 2] = ["bench", "ready"];
 
-/// `a` holds 1, 2, 3; `done` the same, and is closed.
+/// A message of the State Protocol.
+const ROW: &str = r#"{"type":"row","key":"1","value":1,"headers":{"operation":"insert"}}"#;
+
+/// `a` holds 1, 2, 3; `done` the same, and is closed; `rows` holds what can be compacted.
 fn stage(flags: &[&str], key: &[&str]) -> Server {
     let server = Server::with(flags);
     for name in ["a", "done"] {
@@ -122,12 +192,19 @@ fn stage(flags: &[&str], key: &[&str]) -> Server {
         server.ok(&[&["append", name, "[1,2,3]"], key].concat());
     }
     server.ok(&[&["close", "done"], key].concat());
+    server.ok(&[&["create", "rows", "-t", "json"], key].concat());
+    server.ok(&[&["append", "rows", ROW], key].concat());
     server
 }
 
 impl Asking {
     fn verb(&self) -> &'static str {
         self.args[0]
+    }
+
+    /// The command, with what comes on its stdin.
+    fn fed(&self, command: Command) -> Command {
+        fed(command, self.input)
     }
 
     /// With `fresh` for `*`.
@@ -182,8 +259,10 @@ fn all_goes_well() {
     let server = stage(&[], &[]);
     for row in &ASKING {
         let fresh = format!("fresh-{}", row.verb());
-        let out = server.ok(&row.args(&fresh, &[]));
-        assert!(out.contains(row.says), "{}: {out}", row.verb());
+        let command = server.command(&row.args(&fresh, &[]));
+        let ran = ran(row.fed(command).output().expect("runs"));
+        assert_eq!(ran.code, Some(0), "{}: {}", row.verb(), ran.err);
+        assert!(ran.out.contains(row.says), "{}: {}", row.verb(), ran.out);
     }
 }
 
@@ -192,7 +271,8 @@ fn all_goes_well_for_programs() {
     let server = stage(&[], &[]);
     for row in &ASKING {
         let fresh = format!("fresh-{}", row.verb());
-        let ran = server.run(&row.args(&fresh, &["--json"]));
+        let command = server.command(&row.args(&fresh, &["--json"]));
+        let ran = ran(row.fed(command).output().expect("runs"));
         assert_eq!((ran.code, &ran.err[..]), (Some(0), ""), "{}", row.verb());
         let documents = documents(row.verb(), &ran.out);
         assert!(!documents.is_empty(), "{}", row.verb());
@@ -205,7 +285,10 @@ fn all_goes_well_for_programs() {
 #[test]
 fn nobody_listens() {
     for row in &ASKING {
-        let ask = |more: &[&str]| ran(command(&row.args("x", more)).output().expect("runs"));
+        let ask = |more: &[&str]| {
+            let mut command = row.fed(command(&row.args("x", more)));
+            ran(command.output().expect("runs"))
+        };
         let told = ask(&["--url", NOWHERE]);
         assert_eq!((told.code, &told.out[..]), (Some(5), ""), "{}", row.verb());
         assert!(told.err.contains("\nhelp: start a server"), "{}", told.err);
@@ -224,7 +307,11 @@ fn the_key_is_wrong() {
     );
     for row in &ASKING {
         for key in [&[][..], &["--token", "battery-staple"]] {
-            let told = server.run(&row.args("x", key));
+            let ask = |more: &[&str]| {
+                let args = row.args("x", &[key, more].concat());
+                ran(row.fed(server.command(&args)).output().expect("runs"))
+            };
+            let told = ask(&[]);
             assert_eq!((told.code, &told.out[..]), (Some(6), ""), "{}", row.verb());
             assert!(
                 told.err.contains("\nhelp: set MILLRACE_TOKEN"),
@@ -232,7 +319,7 @@ fn the_key_is_wrong() {
                 told.err
             );
             assert!(!told.err.contains("battery"), "{}", told.err);
-            let told = server.run(&row.args("x", &[key, &["--json"]].concat()));
+            let told = ask(&["--json"]);
             assert_eq!(error(row.verb(), &told)["code"], "unauthorized");
         }
     }
@@ -265,7 +352,7 @@ fn nobody_reads() {
     for row in &ASKING {
         for more in [&["--quiet"][..], &["--json"]] {
             let fresh = format!("fresh-{}", row.verb());
-            let ran = unread(server.command(&row.args(&fresh, more)));
+            let ran = unread(row.fed(server.command(&row.args(&fresh, more))));
             assert_eq!((ran.code, &ran.err[..]), (Some(0), ""), "{}", row.verb());
         }
     }
@@ -284,7 +371,7 @@ fn an_interrupt_while_the_server_is_silent() {
         for (json, sent, code) in [(false, Signal::INT, 130), (true, Signal::TERM, 143)] {
             let stall = Stall::after(0, &server.url);
             let more: &[&str] = if json { &["--json"] } else { &[] };
-            let mut command = command(&row.args("fresh", more));
+            let mut command = row.fed(command(&row.args("fresh", more)));
             let child = command
                 .env("MILLRACE_URL", &stall.url)
                 .stdout(Stdio::piped())

@@ -4,20 +4,26 @@ use std::path::Path;
 
 use crate::support::{BINARY, Server, command, ran};
 
-const VERBS: [&str; 17] = [
+const VERBS: [&str; 23] = [
     "serve",
     "check",
     "repair",
     "dump",
     "create",
     "append",
+    "append-all",
     "read",
     "tail",
+    "follow",
     "head",
+    "set",
+    "trim",
+    "compact",
     "close",
     "fork",
     "rm",
     "ls",
+    "retention",
     "ready",
     "offset",
     "completions",
@@ -38,7 +44,8 @@ fn completions_and_manual_name_every_verb() {
     }
     let page = out(&["man"]);
     for verb in VERBS {
-        assert!(page.contains(&format!("millrace\\-{verb}")), "{verb}");
+        let shown = format!("millrace-{verb}").replace('-', "\\-");
+        assert!(page.contains(&shown), "{verb}");
         assert!(out(&["man", verb]).contains(".SH SYNOPSIS"), "{verb}");
     }
 }

@@ -28,6 +28,18 @@ fn is(refusal: &Refusal, status: u16, code: &str, acted_on: &[(&str, &str)]) {
 }
 
 #[test]
+fn a_fault_of_a_setting_is_told_by_its_own_code() {
+    let fault = SettingFault {
+        kind: SettingFaultKind::Conflict,
+        code: "not-state",
+        message: "no".into(),
+    };
+    let body: Value = serde_json::from_slice(&setting_fault(&fault).body()).unwrap();
+    assert_eq!(body["error"]["code"], "not-state");
+    assert_eq!(body["type"], "urn:millrace:problem:not-state");
+}
+
+#[test]
 fn refusals_have_the_statuses_of_the_protocol() {
     is(&Refusal::NotFound, 404, "not-found", &[]);
     is(&Refusal::SoftDeleted, 410, "deleted", &[]);
