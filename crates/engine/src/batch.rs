@@ -17,9 +17,9 @@ pub(crate) async fn append_all(
     shared: &Shared,
     appends: Vec<(StreamName, Append)>,
     atomic: bool,
-) -> Vec<Result<Outcome, Refusal>> {
+) -> Result<Vec<Result<Outcome, Refusal>>, Refusal> {
     if atomic && !are_together(&appends) {
-        return appends.iter().map(|_| Err(Refusal::HashTags)).collect();
+        return Err(Refusal::HashTags);
     }
     let mut waiting: Vec<Result<Answer, Refusal>> = Vec::with_capacity(appends.len());
     let mut shards: BTreeMap<ShardId, (Vec<Entry>, Vec<usize>)> = BTreeMap::new();
@@ -59,7 +59,7 @@ pub(crate) async fn append_all(
             Err(refusal) => Err(refusal),
         });
     }
-    answers
+    Ok(answers)
 }
 
 /// Whether they can be one: only equal hash tags are promised to share a log, whatever shares one now.

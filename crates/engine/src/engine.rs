@@ -193,12 +193,13 @@ impl Engine {
     }
 
     /// Appends to many streams: those of one shard in one turn, in order. `atomic`: all or none, and
-    /// then of streams with equal hash tags. The answers are in the order of the appends.
+    /// then of streams with equal hash tags, or it is [`Refusal::HashTags`]. The answers are in the order
+    /// of the appends.
     pub async fn append_all(
         &self,
         appends: Vec<(StreamName, Append)>,
         atomic: bool,
-    ) -> Vec<Result<Outcome, Refusal>> {
+    ) -> Result<Vec<Result<Outcome, Refusal>>, Refusal> {
         batch::append_all(&self.shared, appends, atomic).await
     }
 

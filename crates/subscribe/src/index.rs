@@ -20,7 +20,10 @@ use std::{
 };
 
 use foldhash::fast::FixedState;
-use millrace_core::{Offset, StreamId, StreamName, Timestamp, subscription::SubscriptionConfig};
+use millrace_core::{
+    Offset, StreamId, StreamName, Timestamp,
+    subscription::{Path, SubscriptionConfig},
+};
 use millrace_engine::Change;
 
 /// Tells subscriptions apart, also from one that had the same id.
@@ -42,6 +45,8 @@ pub(crate) struct Index {
     version: u64,
     /// Lists of watchers that streams share.
     shared: HashSet<Arc<[Key]>, FixedState>,
+    /// Who has nothing to do, as far as they know, and is told of the next change.
+    idle: BTreeSet<Key>,
     /// Who is to be looked after.
     visits: BTreeSet<Key>,
     /// When who is to be looked after.
@@ -73,16 +78,14 @@ struct Watcher {
     explicit: BTreeSet<StreamName>,
     /// All changes up to this one were looked at.
     looked: u64,
-    /// Has nothing to do, as far as it knows, and is told of the next change.
-    idle: bool,
     due: Option<Timestamp>,
     /// Streams that are gone: their cursors can go too.
     gone: Vec<StreamId>,
 }
 
 impl Watcher {
-    fn means(&self, name: &str) -> bool {
-        self.explicit.contains(name) || self.config.globs(name)
+    fn means(&self, path: &Path<'_>) -> bool {
+        self.explicit.contains(path.name()) || self.config.globs(path)
     }
 }
 
@@ -96,6 +99,7 @@ impl Index {
             watchers: BTreeMap::new(),
             version: 0,
             shared: HashSet::with_hasher(FixedState::with_seed(seed)),
+            idle: BTreeSet::new(),
             visits: BTreeSet::new(),
             timers: BTreeSet::new(),
             tidy_at: TIDY_AT_LEAST,
@@ -113,7 +117,6 @@ impl Index {
             config,
             explicit,
             looked: self.last,
-            idle: false,
             due: None,
             gone: Vec::new(),
         };
@@ -126,8 +129,8 @@ impl Index {
         if let Some(watcher) = self.watchers.get_mut(&key) {
             watcher.explicit = explicit;
             watcher.looked = 0;
-            watcher.idle = false;
         }
+        self.idle.remove(&key);
         self.others_watch();
     }
 
@@ -135,6 +138,7 @@ impl Index {
     pub(crate) fn unwatch(&mut self, key: Key) {
         self.set_due(key, None);
         self.watchers.remove(&key);
+        self.idle.remove(&key);
         self.visits.remove(&key);
         self.others_watch();
     }
@@ -200,13 +204,7 @@ impl Index {
         if !watched_by.is_empty() {
             self.order.insert(self.last, id);
         }
-        for key in watched_by.iter() {
-            if let Some(watcher) = self.watchers.get_mut(key).filter(|w| w.idle) {
-                watcher.idle = false;
-                watcher.looked = self.last - 1;
-                self.visits.insert(*key);
-            }
-        }
+        self.tell_idle(&watched_by);
         let found = Found {
             id,
             name,
@@ -222,9 +220,32 @@ impl Index {
         self.streams.insert(id, seen);
     }
 
+    /// Tells those who are idle of the last change. While all are busy it costs nothing, however many
+    /// watch.
+    fn tell_idle(&mut self, watched_by: &[Key]) {
+        let told: Vec<Key> = if self.idle.len() < watched_by.len() {
+            let told = self.idle.iter();
+            let told = told.filter(|key| watched_by.binary_search(key).is_ok());
+            told.copied().collect()
+        } else {
+            let told = watched_by.iter();
+            told.filter(|key| self.idle.contains(key))
+                .copied()
+                .collect()
+        };
+        for key in told {
+            self.idle.remove(&key);
+            if let Some(watcher) = self.watchers.get_mut(&key) {
+                watcher.looked = self.last - 1;
+                self.visits.insert(key);
+            }
+        }
+    }
+
     fn who_watches(&mut self, name: &StreamName) -> Arc<[Key]> {
+        let path = Path::new(name.as_str());
         let means = self.watchers.iter();
-        let means = means.filter(|(_, watcher)| watcher.means(name.as_str()));
+        let means = means.filter(|(_, watcher)| watcher.means(&path));
         let keys: Arc<[Key]> = means.map(|(key, _)| *key).collect();
         if let Some(shared) = self.shared.get(&keys) {
             return Arc::clone(shared);
@@ -253,7 +274,7 @@ impl Index {
             let means = if seen.version == self.version {
                 seen.watched_by.binary_search(&key).is_ok()
             } else {
-                watcher.means(seen.found.name.as_str())
+                watcher.means(&Path::new(seen.found.name.as_str()))
             };
             if means {
                 found.push(seen.found.clone());
@@ -264,7 +285,7 @@ impl Index {
         }
         watcher.looked = looked;
         if found.is_empty() && then_idle {
-            watcher.idle = true;
+            self.idle.insert(key);
         }
         found
     }
@@ -320,12 +341,12 @@ impl Index {
     /// Lets go of what all have looked at. Who is idle has looked at all: it would have been told.
     fn tidy(&mut self) {
         let last = self.last;
-        let looked = self.watchers.values_mut().map(|watcher| {
-            if watcher.idle {
+        for key in &self.idle {
+            if let Some(watcher) = self.watchers.get_mut(key) {
                 watcher.looked = last;
             }
-            watcher.looked
-        });
+        }
+        let looked = self.watchers.values().map(|watcher| watcher.looked);
         let all_looked = looked.min().unwrap_or(last);
         let rest = self.order.split_off(&(all_looked + 1));
         self.order = rest;
@@ -409,6 +430,24 @@ mod tests {
             ["a/x"],
             "the busy one finds it"
         );
+    }
+
+    #[test]
+    fn few_of_many_and_many_of_few_that_are_idle_are_told() {
+        let patterns = ["a/*", "b/*", "a/*", "a/*", "b/*", "a/*"];
+        for idle in [vec![2], vec![0, 1, 2, 4, 5], (0..6).collect()] {
+            let mut index = index(&patterns);
+            for key in &idle {
+                index.next(Key(*key), 10, true);
+            }
+            index.take([change("a/x", 1)]);
+            let of_a = |key: &u64| patterns[usize::try_from(*key).unwrap()] == "a/*";
+            let told = idle.iter().copied().filter(of_a).map(Key).collect();
+            assert_eq!(index.take_visits(NOW), told);
+            for key in (0..6).filter(of_a) {
+                assert_eq!(names(&index.next(Key(key), 10, true)), ["a/x"], "{key}");
+            }
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@
 use millrace_core::{
     Offset, StreamName, Timestamp,
     limits::{EXPLICIT_STREAMS_MAX, LEASE_MILLIS_DEFAULT, WEBHOOK_URL_BYTES_MAX, WORKER_BYTES_MAX},
-    subscription::{Delivery, Pattern, Subscription, SubscriptionConfig, SubscriptionId},
+    subscription::{Delivery, Path, Pattern, Subscription, SubscriptionConfig, SubscriptionId},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -282,7 +282,10 @@ impl Link {
         if subscription.explicit.contains(name) {
             Some(Self::Explicit)
         } else {
-            subscription.config.globs(name).then_some(Self::Glob)
+            subscription
+                .config
+                .globs(&Path::new(name))
+                .then_some(Self::Glob)
         }
     }
 

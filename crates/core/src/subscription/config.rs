@@ -4,7 +4,7 @@ use std::{borrow::Borrow, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::Pattern;
+use super::{Path, Pattern};
 use crate::{
     limits::{
         DESCRIPTION_BYTES_MAX, EXPLICIT_STREAMS_MAX, LEASE_MILLIS_MAX, LEASE_MILLIS_MIN,
@@ -155,11 +155,11 @@ impl SubscriptionConfig {
 
     /// Whether a stream of this name is meant by the pattern. A subscription never watches the stream
     /// that it wakes its workers with: each wake would give rise to the next.
-    pub fn globs(&self, name: &str) -> bool {
+    pub fn globs(&self, path: &Path<'_>) -> bool {
         let is_own = match &self.delivery {
-            Delivery::PullWake { wake_stream } => wake_stream.as_str() == name,
+            Delivery::PullWake { wake_stream } => wake_stream.as_str() == path.name(),
             Delivery::Webhook { .. } => false,
         };
-        !is_own && self.pattern.as_ref().is_some_and(|p| p.matches(name))
+        !is_own && self.pattern.as_ref().is_some_and(|p| p.matches(path))
     }
 }

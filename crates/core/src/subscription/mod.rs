@@ -20,7 +20,7 @@ pub mod state;
 
 pub use config::{Delivery, SubscriptionConfig, SubscriptionId};
 pub use event::{Ending, SubscriptionEvent};
-pub use glob::{Pattern, PatternFault};
+pub use glob::{Path, Pattern, PatternFault};
 pub use refusal::SubscriptionRefusal;
 pub use rules::{Ack, Claimed, WakeId};
 pub use state::{Phase, Retry, Subscription};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Ending, SubscriptionConfig, SubscriptionEvent, SubscriptionId, WakeId};
+use super::{Ending, Path, SubscriptionConfig, SubscriptionEvent, SubscriptionId, WakeId};
 use crate::{
     ids::{StreamId, Timestamp},
     name::StreamName,
@@ -192,7 +192,7 @@ impl Subscription {
 
     /// Whether a stream of this name is meant.
     pub fn is_linked(&self, name: &str) -> bool {
-        self.explicit.contains(name) || self.config.globs(name)
+        self.explicit.contains(name) || self.config.globs(&Path::new(name))
     }
 
     /// Whether a stream has bytes that were not processed.

@@ -69,7 +69,7 @@ where
     let answers = if asked.atomic && appends.len() < fates.len() {
         appends.iter().map(|_| Err(Refusal::NotAlone)).collect()
     } else {
-        engine.append_all(appends, asked.atomic).await
+        engine.append_all(appends, asked.atomic).await?
     };
     drop(intake.permit);
     let mut answers = answers.into_iter();

@@ -4,8 +4,9 @@
 //! left open: the frames of which nothing proves that they were synced are written once more as
 //! they are, followed by a seal over whatever is behind them, and synced; only then do they count
 //! as durable. (After a failed sync, reads may show bytes that the disk does not hold.) The log goes
-//! on in a fresh segment. Last, what the catalog does not have is read again and replayed: so a
-//! damaged log replays nothing, and who replays may build on what it is given, a flush included.
+//! on in a fresh segment. Last, what the catalog does not have is replayed, from memory where it is
+//! little and read again where it is much: so a damaged log replays nothing, and who replays may build on
+//! what it is given, a flush included.
 //!
 //! Every step leaves a log that opens to the same frames: what is written over a frame is the same
 //! frame, and a torn seal is torn like any frame (T16).
@@ -27,6 +28,10 @@ use super::{
     writer::{Active, Note, Wal},
 };
 use crate::error::StoreError;
+
+/// So many bytes of frames are kept in memory between the verification of a log and its replay. BOUND:
+/// decoded, small events take about four times as much. Few under test, so that both ways are taken.
+const KEPT_BYTES: u64 = if cfg!(test) { 2 << 10 } else { 16 << 20 };
 
 impl Wal {
     /// Makes an empty log whose first frame will be frame 1; durable when it returns. What an
@@ -63,13 +68,20 @@ impl Wal {
     /// refused leaves everything as it found it.
     pub fn verify(env: &Env, log: LogId, after: Lsn) -> Result<Verified, StoreError> {
         let listing = Listing::read(env, log)?;
-        let walked = walk(env, log, Some(after), &listing, &mut |_, _, _| Ok(()))?;
+        let mut kept = Kept::default();
+        let walked = walk(env, log, Some(after), &listing, &mut |_, raw, events| {
+            if raw.header.kind == FrameKind::Data && raw.header.lsn > after {
+                kept.push(raw.header.lsn, u64::from(raw.header.len), events);
+            }
+            Ok(())
+        })?;
         Ok(Verified {
             env: env.clone(),
             log,
             after,
             listing,
             walked,
+            kept,
         })
     }
 
@@ -227,6 +239,31 @@ pub struct Verified {
     after: Lsn,
     listing: Listing,
     walked: Walk,
+    kept: Kept,
+}
+
+/// The frames above what the catalog holds, while they are few enough.
+#[derive(Debug, Default)]
+struct Kept {
+    frames: Vec<(Lsn, Vec<Event>)>,
+    /// How long they are, those that were let go of included.
+    bytes: u64,
+}
+
+impl Kept {
+    fn push(&mut self, lsn: Lsn, bytes: u64, events: Vec<Event>) {
+        self.bytes += bytes;
+        if self.bytes <= KEPT_BYTES {
+            self.frames.push((lsn, events));
+        } else {
+            self.frames = Vec::new();
+        }
+    }
+
+    /// All of them, unless they were too many.
+    fn all(self) -> Option<Vec<(Lsn, Vec<Event>)>> {
+        (self.bytes <= KEPT_BYTES).then_some(self.frames)
+    }
 }
 
 impl Verified {
@@ -245,6 +282,7 @@ impl Verified {
             after,
             listing,
             walked,
+            kept,
         } = self;
         let mut recovery = Recovery {
             frames: 0,
@@ -258,6 +296,13 @@ impl Verified {
         let mut wal = Wal::unopened(&env, log, boot_epoch, options);
         wal.closed = walked.closed.into();
         wal.go_on_from(walked.last, listing)?;
+        if let Some(frames) = kept.all() {
+            recovery.frames = frames.len() as u64;
+            for (lsn, events) in frames {
+                replay(lsn, events)?;
+            }
+            return Ok((wal, recovery));
+        }
         for closed in wal
             .closed
             .iter()
