@@ -74,7 +74,7 @@ impl Options {
             scrub_interval: Duration::from_hours(7 * 24),
             retention_interval: Duration::from_secs(30),
             fold: None,
-            idle_after: Duration::from_secs(45),
+            idle_after: Duration::from_secs(20),
         }
     }
 

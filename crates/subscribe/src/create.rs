@@ -6,7 +6,7 @@ use millrace_core::{
     Offset, Refusal, StreamId, StreamName,
     limits::{EXPLICIT_STREAMS_MAX, SUBSCRIPTIONS_MAX},
     subscription::{
-        Delivery, Subscription, SubscriptionConfig, SubscriptionEvent, SubscriptionId,
+        Delivery, Path, Subscription, SubscriptionConfig, SubscriptionEvent, SubscriptionId,
         SubscriptionRefusal,
     },
 };
@@ -123,7 +123,7 @@ impl Book {
             let Some(last) = page.last() else { break };
             after = Some(last.name.as_str().to_owned());
             let meant = page.iter().filter(|listed| {
-                state.config.globs(listed.name.as_str()) && listed.tail != listed.start
+                state.config.globs(&Path::new(listed.name.as_str())) && listed.tail != listed.start
             });
             tails.extend(meant.map(|listed| (listed.id, listed.tail)));
             // Others have their turn.
@@ -280,7 +280,7 @@ impl Book {
         if !inner.state.explicit.contains(&name) {
             return Ok(());
         }
-        let forgets = if inner.state.config.globs(name.as_str()) {
+        let forgets = if inner.state.config.globs(&Path::new(name.as_str())) {
             None
         } else {
             match self.engine.open(&name).await {

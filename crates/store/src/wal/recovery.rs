@@ -31,7 +31,7 @@ use crate::error::StoreError;
 
 /// So many bytes of frames are kept in memory between the verification of a log and its replay. BOUND:
 /// decoded, small events take about four times as much. Few under test, so that both ways are taken.
-const KEPT_BYTES: u64 = if cfg!(test) { 2 << 10 } else { 16 << 20 };
+const KEPT_BYTES: u64 = if cfg!(test) { 2 << 10 } else { 32 << 20 };
 
 impl Wal {
     /// Makes an empty log whose first frame will be frame 1; durable when it returns. What an
