@@ -6,7 +6,7 @@
 //! only those that are idle, with nothing to do as far as they know, are told at once.
 //!
 //! Which subscriptions mean a stream is worked out once for each stream, and thrown away when
-//! subscriptions change.
+//! subscriptions change. While none is idle it only matters whether any does.
 //!
 //! BOUND: each watched stream once; what all have looked at is let go of.
 //!
@@ -59,8 +59,17 @@ pub(crate) struct Index {
 struct Seen {
     change: u64,
     found: Found,
-    watched_by: Arc<[Key]>,
+    watched: Watched,
     version: u64,
+}
+
+/// Who watches a stream, as far as it was worked out.
+#[derive(Clone, Debug)]
+enum Watched {
+    ByNobody,
+    /// By one at least.
+    BySome,
+    By(Arc<[Key]>),
 }
 
 /// A changed stream.
@@ -188,12 +197,14 @@ impl Index {
             self.order.remove(&seen.change);
         }
         let known = seen.filter(|seen| seen.version == self.version);
-        let watched_by = match known {
-            Some(seen) => seen.watched_by,
-            None => self.who_watches(&name),
-        };
+        let watched = self.watched(&name, known.map(|seen| seen.watched));
         if gone {
-            for key in watched_by.iter() {
+            let keys = match watched {
+                Watched::ByNobody => return,
+                Watched::BySome => self.who_watches(&name),
+                Watched::By(keys) => keys,
+            };
+            for key in keys.iter() {
                 if let Some(watcher) = self.watchers.get_mut(key) {
                     watcher.gone.push(id);
                 }
@@ -201,10 +212,12 @@ impl Index {
             return;
         }
         self.last += 1;
-        if !watched_by.is_empty() {
+        if !matches!(watched, Watched::ByNobody) {
             self.order.insert(self.last, id);
         }
-        self.tell_idle(&watched_by);
+        if let Watched::By(keys) = &watched {
+            self.tell_idle(keys);
+        }
         let found = Found {
             id,
             name,
@@ -214,7 +227,7 @@ impl Index {
         let seen = Seen {
             change: self.last,
             found,
-            watched_by,
+            watched,
             version: self.version,
         };
         self.streams.insert(id, seen);
@@ -238,6 +251,32 @@ impl Index {
             if let Some(watcher) = self.watchers.get_mut(&key) {
                 watcher.looked = self.last - 1;
                 self.visits.insert(key);
+            }
+        }
+    }
+
+    /// Who watches a stream of which so much is `known`: whether anybody does, and who if somebody has to
+    /// be told.
+    fn watched(&mut self, name: &StreamName, known: Option<Watched>) -> Watched {
+        let is_told = !self.idle.is_empty();
+        match known {
+            Some(Watched::BySome) if is_told => Watched::By(self.who_watches(name)),
+            Some(known) => known,
+            None if is_told => {
+                let keys = self.who_watches(name);
+                if keys.is_empty() {
+                    Watched::ByNobody
+                } else {
+                    Watched::By(keys)
+                }
+            }
+            None => {
+                let path = Path::new(name.as_str());
+                if self.watchers.values().any(|watcher| watcher.means(&path)) {
+                    Watched::BySome
+                } else {
+                    Watched::ByNobody
+                }
             }
         }
     }
@@ -271,10 +310,11 @@ impl Index {
             let Some(seen) = self.streams.get(id) else {
                 continue;
             };
-            let means = if seen.version == self.version {
-                seen.watched_by.binary_search(&key).is_ok()
-            } else {
-                watcher.means(&Path::new(seen.found.name.as_str()))
+            let means = match &seen.watched {
+                Watched::By(keys) if seen.version == self.version => {
+                    keys.binary_search(&key).is_ok()
+                }
+                _ => watcher.means(&Path::new(seen.found.name.as_str())),
             };
             if means {
                 found.push(seen.found.clone());
