@@ -83,9 +83,9 @@ impl Options {
         self.memory_max / 4
     }
 
-    /// Bytes of answers on their way to clients that take them slowly: a quarter of the budget.
+    /// Bytes of answers on their way to clients that take them slowly: an eighth of the budget.
     pub fn reading_bytes(&self) -> u64 {
-        self.memory_max / 4
+        self.memory_max / 8
     }
 
     /// The catalog's page cache: a part of the budget that the operating system's own cache makes up

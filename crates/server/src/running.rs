@@ -72,6 +72,9 @@ impl Running {
         };
         let result = opened.await;
         self.opened = None;
+        if let Some(subscriptions) = self.app.opened_subscriptions() {
+            subscriptions.read_all().await;
+        }
         result.unwrap_or_else(|_| {
             let what = "recovery panicked; this is a defect".to_owned();
             Err(OpenError::Store(millrace_store::StoreError::Corrupt {

@@ -121,7 +121,9 @@ impl Book {
                 tracing::error!("the journal of a subscription does not begin with its creation");
                 Refusal::Corrupt
             })?;
-            facts.iter().for_each(|fact| state.apply(fact));
+            for fact in &facts {
+                state.apply(fact);
+            }
             state.clamp_lease(self.now());
             let key = self.next_key();
             let config = Arc::new(state.config.clone());

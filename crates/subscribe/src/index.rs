@@ -14,7 +14,7 @@
 //! no change is taken: both happen under the lock of whoever holds this.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     ops::Bound,
     sync::Arc,
 };
@@ -41,7 +41,7 @@ pub(crate) struct Index {
     /// Counts changes of who watches what.
     version: u64,
     /// Lists of watchers that streams share.
-    shared: HashMap<Arc<[Key]>, (), FixedState>,
+    shared: HashSet<Arc<[Key]>, FixedState>,
     /// Who is to be looked after.
     visits: BTreeSet<Key>,
     /// When who is to be looked after.
@@ -95,7 +95,7 @@ impl Index {
             streams: HashMap::with_hasher(FixedState::with_seed(seed)),
             watchers: BTreeMap::new(),
             version: 0,
-            shared: HashMap::with_hasher(FixedState::with_seed(seed)),
+            shared: HashSet::with_hasher(FixedState::with_seed(seed)),
             visits: BTreeSet::new(),
             timers: BTreeSet::new(),
             tidy_at: TIDY_AT_LEAST,
@@ -226,10 +226,10 @@ impl Index {
         let means = self.watchers.iter();
         let means = means.filter(|(_, watcher)| watcher.means(name.as_str()));
         let keys: Arc<[Key]> = means.map(|(key, _)| *key).collect();
-        if let Some((shared, ())) = self.shared.get_key_value(&keys) {
+        if let Some(shared) = self.shared.get(&keys) {
             return Arc::clone(shared);
         }
-        self.shared.insert(Arc::clone(&keys), ());
+        self.shared.insert(Arc::clone(&keys));
         keys
     }
 

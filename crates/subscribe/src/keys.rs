@@ -59,7 +59,7 @@ impl fmt::Debug for KeyFact {
 pub(crate) struct Keys {
     journal: Journal<KeyFact>,
     /// Oldest first.
-    keys: Vec<Key>,
+    signing: Vec<Key>,
     secret: Secret,
 }
 
@@ -112,7 +112,7 @@ impl Keys {
             .ok_or(Refusal::Corrupt)?;
         Ok(Some(Self {
             journal,
-            keys,
+            signing: keys,
             secret,
         }))
     }
@@ -126,7 +126,7 @@ impl Keys {
         let journal = Journal::create(engine, PREFIX.to_owned(), &facts).await?;
         Ok(Self {
             journal,
-            keys: vec![key],
+            signing: vec![key],
             secret,
         })
     }
@@ -134,11 +134,11 @@ impl Keys {
     /// Makes a key where the newest is older than `age_max`, and lets go of those that nobody needs.
     pub(crate) async fn rotate(&mut self, env: &Env, age_max: Duration) -> Result<(), Refusal> {
         let now = Timestamp(env.clock.wall());
-        let newest = self.keys.last().map_or(now, |key| key.made_at);
+        let newest = self.signing.last().map_or(now, |key| key.made_at);
         if newest.plus_millis(millis(age_max)) > now && self.needed_from(now) == 0 {
             return Ok(());
         }
-        let mut facts: Vec<KeyFact> = self.keys[self.needed_from(now)..]
+        let mut facts: Vec<KeyFact> = self.signing[self.needed_from(now)..]
             .iter()
             .map(Key::fact)
             .collect();
@@ -151,14 +151,14 @@ impl Keys {
         };
         facts.extend([self.secret.fact(), KeyFact::Complete]);
         self.journal.renew(&facts).await?;
-        self.keys.drain(..self.needed_from(now));
-        self.keys.extend(fresh);
+        self.signing.drain(..self.needed_from(now));
+        self.signing.extend(fresh);
         Ok(())
     }
 
     /// The key that signs: the newest that was published for long enough, else the oldest.
     pub(crate) fn signing(&self, now: Timestamp) -> &Key {
-        &self.keys[self.signing_at(now)]
+        &self.signing[self.signing_at(now)]
     }
 
     /// Those to be published.
@@ -167,7 +167,7 @@ impl Keys {
             kid: key.kid.clone(),
             x: key.x(),
         };
-        self.keys.iter().map(public).collect()
+        self.signing.iter().map(public).collect()
     }
 
     /// What tokens are signed with.
@@ -177,7 +177,7 @@ impl Keys {
 
     fn signing_at(&self, now: Timestamp) -> usize {
         let is_known = |key: &Key| key.made_at.plus_millis(millis(BEFORE)) <= now;
-        self.keys.iter().rposition(is_known).unwrap_or(0)
+        self.signing.iter().rposition(is_known).unwrap_or(0)
     }
 
     /// The first key that is still needed: one that signs, or whose successor has not signed for long.
@@ -186,8 +186,8 @@ impl Keys {
             let wait = millis(BEFORE) + millis(AFTER);
             successor.made_at.plus_millis(wait)
         };
-        (1..self.keys.len())
-            .rfind(|next| until(&self.keys[*next]) <= now)
+        (1..self.signing.len())
+            .rfind(|next| until(&self.signing[*next]) <= now)
             .unwrap_or(0)
     }
 }

@@ -133,6 +133,12 @@ impl Subscriptions {
         }
     }
 
+    /// Waits until they are read, or cannot be.
+    pub async fn read_all(&self) {
+        // The first request is answered after that.
+        let _ = self.ask(|_| async { Ok(()) }).await;
+    }
+
     /// What was counted so far.
     pub fn figures(&self) -> SubscriptionFigures {
         self.counters.figures()

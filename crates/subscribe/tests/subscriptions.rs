@@ -1,6 +1,7 @@
 //! Subscriptions over an engine on a simulated disk, with a webhook that answers as a test says: wakes,
 //! retries and leases over crashes, nothing lost and nobody let through who was fenced.
 #![allow(
+    clippy::unwrap_used,
     clippy::disallowed_methods,
     reason = "a clock that follows the event loop's is made of it"
 )]
@@ -241,14 +242,13 @@ impl Life {
     async fn ack(&self, wake: &Value, done: bool) -> Result<Value, Fault> {
         let request = request_of(wake, done);
         let of_claim = wake.get("token").and_then(Value::as_str);
-        let acked = match of_claim {
-            Some(token) => self.subscriptions.ack(id(), token.into(), request).await,
-            None => {
-                let token = wake["callback_token"].as_str().unwrap();
-                self.subscriptions
-                    .callback(id(), token.into(), request)
-                    .await
-            }
+        let acked = if let Some(token) = of_claim {
+            self.subscriptions.ack(id(), token.into(), request).await
+        } else {
+            let token = wake["callback_token"].as_str().unwrap();
+            self.subscriptions
+                .callback(id(), token.into(), request)
+                .await
         };
         acked.map(|told| json(&told))
     }
@@ -465,7 +465,7 @@ fn wakes_tell_of_many_streams_at_once_and_all_are_told() {
                 for n in 0..2500 {
                     life.append(&format!("e/{n}"), "x").await.unwrap();
                 }
-                sleep(Duration::from_secs(60)).await;
+                sleep(Duration::from_mins(1)).await;
                 let posts = life.receiver.take();
                 assert!(posts.len() < 2500, "{} wakes", posts.len());
                 let told = posts

@@ -35,11 +35,25 @@ pub fn strike(file: &mut Vec<u8>, input: &mut Input<'_>) {
     }
 }
 
-/// Puts other bytes into `file`, the same number of them.
+/// Flips bits where something was written: a large file is mostly zeros, and strokes meet only those.
+/// `written` has the places of all other bytes.
+pub fn flip_written(file: &mut [u8], written: &[usize], input: &mut Input<'_>) {
+    for _ in 0..=input.below(STROKES_MAX) {
+        if let Some(at) = written.get(input.place(written.len())) {
+            file[*at] ^= 1 << input.below(8);
+        }
+    }
+}
+
+/// Puts other bytes into `file`, the same number of them: any, or one a little larger or smaller, as
+/// numbers that are nearly right have.
 pub fn rewrite(file: &mut [u8], input: &mut Input<'_>) {
     for _ in 0..=input.below(STROKES_MAX) {
         let at = input.place(file.len());
         let len = usize::from(input.below(16));
+        if let (0, Some(byte)) = (len, file.get_mut(at)) {
+            *byte = byte.wrapping_add(input.below(32)).wrapping_sub(16);
+        }
         for (byte, other) in file[at..].iter_mut().zip(input.bytes(len)) {
             *byte = *other;
         }

@@ -29,7 +29,7 @@ mod writes;
 mod tests;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     fmt,
 };
 
@@ -61,8 +61,8 @@ pub struct Watcher {
     kinds: HashMap<u64, Kind>,
     lines: VecDeque<(u64, String)>,
     is_blind: bool,
-    /// Whether a stream was trimmed: none is known any more to begin at its first byte.
-    has_trimmed: bool,
+    /// Names of streams that may be trimmed: they are not known to begin at their first byte.
+    trimmed: HashSet<String>,
     violations: Vec<Violation>,
     counts: Counts,
 }
@@ -115,14 +115,15 @@ impl Watcher {
         self.exchanges += 1;
         let number = self.exchanges;
         if let Some(name) = &asking.name {
+            if asking.may_trim(!self.trimmed.is_empty()) {
+                self.trimmed.insert(name.clone());
+            }
             self.counts.asked += 1;
             let name = self.names.entry(name.clone()).or_default();
             match &asking.verb {
                 Verb::Delete => name.deleting(),
-                Verb::Trim => self.has_trimmed = true,
                 Verb::Create(create) => {
                     name.may_close |= create.closes;
-                    self.has_trimmed |= create.keeps_less;
                 }
                 Verb::Append(append) => name.may_close |= append.closes,
                 _ => {}
@@ -155,7 +156,9 @@ impl Watcher {
         let body = match &exchange.asking.verb {
             Verb::Read(from) if is_events && status == 200 => Coming::Events {
                 events: Events::default(),
-                place: reads::place(self.reads_from(*from)),
+                place: reads::place(
+                    self.reads_from(exchange.asking.name.as_deref().unwrap_or_default(), *from),
+                ),
             },
             _ => Coming::Bytes(Vec::new()),
         };
@@ -207,7 +210,7 @@ impl Watcher {
             Verb::Append(append) => self.appended(&told, append, &exchange.request),
             Verb::Delete => self.deleted(&told),
             Verb::Head => self.looked(&told),
-            Verb::Read(from) => self.read(&told, self.reads_from(*from)),
+            Verb::Read(from) => self.read(&told, self.reads_from(&name, *from)),
             Verb::Unclear if answer.status < 400 => self.blind(),
             Verb::Trim | Verb::Control | Verb::Other | Verb::Unclear => {}
         }
@@ -229,9 +232,9 @@ impl Watcher {
         self.counts
     }
 
-    fn reads_from(&self, from: asking::From) -> asking::From {
+    fn reads_from(&self, name: &str, from: asking::From) -> asking::From {
         match from {
-            asking::From::Start if self.has_trimmed => asking::From::Unclear,
+            asking::From::Start if self.trimmed.contains(name) => asking::From::Unclear,
             from => from,
         }
     }

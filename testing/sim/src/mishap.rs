@@ -1,6 +1,6 @@
 //! The kinds of things that go wrong in a run, each counted when it happens and not when it is planned.
 //!
-//! A run of twenty seeds has every one of them (`--every-fault`), so that no kind can fall silent.
+//! The seeds of the test command have every one of them (`--every-fault`), so that no kind can fall silent.
 
 use std::collections::BTreeMap;
 

@@ -103,6 +103,8 @@ pub(crate) struct Faults {
     pub(crate) rough_net: u64,
     /// How long every sync takes, on a disk that is never quick.
     pub(crate) slow_disk: Option<Range<Duration>>,
+    /// The longest time from one fault to the next, in milliseconds.
+    pub(crate) pause_millis: u64,
 }
 
 impl Plan {
@@ -154,6 +156,7 @@ impl Plan {
                 kinds,
                 rough_net,
                 slow_disk,
+                pause_millis: [500, 2500][chance.index(2)],
             },
         }
     }

@@ -56,6 +56,7 @@ pub(crate) fn start(
         kinds,
         rough_net,
         slow_disk,
+        pause_millis,
     } = faults;
     world.net.set_rough(rough_net);
     if let Some(times) = &slow_disk {
@@ -68,60 +69,79 @@ pub(crate) fn start(
     for (number, kinds) in [(1004, of_disk), (1007, others)] {
         let (world, temper) = (Rc::clone(world), Arc::clone(temper));
         let chance = Chance::new(seed, number);
-        saboteurs.spawn_local(work(world, kinds, usual.clone(), temper, chance));
+        let sabotage = Sabotage {
+            world,
+            kinds,
+            pause_millis,
+            usual: usual.clone(),
+            temper,
+            chance,
+        };
+        saboteurs.spawn_local(sabotage.work());
     }
     saboteurs
 }
 
-async fn work(
+/// Whoever makes things go wrong of some kinds, one after the other.
+struct Sabotage {
     world: Rc<World>,
     kinds: Vec<FaultKind>,
+    pause_millis: u64,
+    /// How long syncs take that are not slow for a while.
     usual: Range<Duration>,
     temper: Arc<Temper>,
-    mut chance: Chance,
-) {
-    while !kinds.is_empty() {
-        sleep(chance.millis(20, 500)).await;
-        let kind = kinds[chance.index(kinds.len())];
-        if kind == FaultKind::SlowDisk {
-            temper.set_slow(Duration::ZERO..chance.millis(1, 40));
-            sleep(chance.millis(100, 2000)).await;
-            temper.set_slow(usual.clone());
-            continue;
-        }
-        happen(kind, &world, &mut chance).await;
-    }
+    chance: Chance,
 }
 
-async fn happen(kind: FaultKind, world: &World, chance: &mut Chance) {
-    match kind {
-        FaultKind::DiskError => plan_errors(world, chance),
-        FaultKind::FullDisk => {
-            world.trace.count(Mishap::FullDisk);
-            world.limit_disk(Some(chance.between(0, 40_000)));
-            sleep(chance.millis(100, 2500)).await;
-            world.limit_disk(None);
+impl Sabotage {
+    async fn work(mut self) {
+        while !self.kinds.is_empty() {
+            sleep(self.chance.millis(20, self.pause_millis)).await;
+            let kind = self.kinds[self.chance.index(self.kinds.len())];
+            self.happen(kind).await;
         }
-        FaultKind::SlowDisk => {}
-        FaultKind::ShortWrites => world.failing_disk().set_short_writes(0.3),
-        FaultKind::BitFlip => {
-            rot::flip(world, chance);
-            sleep(chance.millis(100, 2500)).await;
-            world.mend();
-        }
-        FaultKind::Partition => {
-            let who = u32::try_from(chance.between(1, u64::from(CLIENTS) + 1));
-            let time = chance.millis(50, 1500);
-            world.net.part(who.expect("a few clients"), time);
-        }
-        FaultKind::NoDescriptors => {
-            world.net.set_out_of_descriptors(50);
-            sleep(chance.millis(50, 700)).await;
-            world.net.set_out_of_descriptors(0);
-        }
-        FaultKind::ClockJump => {
-            let far = chance.between(0, 2 * JUMP_MILLIS_MAX).cast_signed();
-            world.jump(far - JUMP_MILLIS_MAX.cast_signed());
+    }
+
+    async fn happen(&mut self, kind: FaultKind) {
+        let Self {
+            world,
+            temper,
+            chance,
+            ..
+        } = self;
+        match kind {
+            FaultKind::DiskError => plan_errors(world, chance),
+            FaultKind::FullDisk => {
+                world.trace.count(Mishap::FullDisk);
+                world.limit_disk(Some(chance.between(0, 40_000)));
+                sleep(chance.millis(100, 2500)).await;
+                world.limit_disk(None);
+            }
+            FaultKind::SlowDisk => {
+                temper.set_slow(Duration::ZERO..chance.millis(1, 40));
+                sleep(chance.millis(100, 2000)).await;
+                temper.set_slow(self.usual.clone());
+            }
+            FaultKind::ShortWrites => world.failing_disk().set_short_writes(0.3),
+            FaultKind::BitFlip => {
+                rot::flip(world, chance);
+                sleep(chance.millis(100, 2500)).await;
+                world.mend();
+            }
+            FaultKind::Partition => {
+                let who = u32::try_from(chance.between(1, u64::from(CLIENTS) + 1));
+                let time = chance.millis(50, 1500);
+                world.net.part(who.expect("a few clients"), time);
+            }
+            FaultKind::NoDescriptors => {
+                world.net.set_out_of_descriptors(50);
+                sleep(chance.millis(50, 700)).await;
+                world.net.set_out_of_descriptors(0);
+            }
+            FaultKind::ClockJump => {
+                let far = chance.between(0, 2 * JUMP_MILLIS_MAX).cast_signed();
+                world.jump(far - JUMP_MILLIS_MAX.cast_signed());
+            }
         }
     }
 }

@@ -33,15 +33,6 @@ pub(crate) struct Live {
     pub(crate) gate: RwLock<()>,
 }
 
-/// A sliding lifetime.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Lifetime {
-    /// When it was last renewed.
-    touched: Duration,
-    /// From when on it counts: it begins again with the server.
-    since: Duration,
-}
-
 /// What the clients of a run share.
 #[derive(Debug)]
 pub(crate) struct World {
@@ -54,8 +45,8 @@ pub(crate) struct World {
     monitor: RefCell<Monitor>,
     board: RefCell<Vec<Rc<Live>>>,
     is_stopping: Cell<bool>,
-    /// When the server of now was started.
-    started_at: Cell<Duration>,
+    /// When each server was started.
+    starts: RefCell<Vec<Duration>>,
     /// When the wall clock was last set.
     jumped_at: Cell<Option<Duration>>,
     /// Whether the disk may have refused something to the server of now.
@@ -88,7 +79,7 @@ impl World {
             monitor: RefCell::default(),
             board: RefCell::default(),
             is_stopping: Cell::new(false),
-            started_at: Cell::default(),
+            starts: RefCell::default(),
             jumped_at: Cell::default(),
             disk_fails: Cell::new(false),
             disk_is_full: Cell::new(false),
@@ -144,7 +135,7 @@ impl World {
         if self.disk_fails.replace(fails) {
             self.excused_until.set(self.clock.mono() + UNDER_WAY_MAX);
         }
-        self.started_at.set(self.clock.mono());
+        self.starts.borrow_mut().push(self.clock.mono());
     }
 
     /// Whether an answer that comes now may say that the disk failed.
@@ -212,19 +203,13 @@ impl World {
         self.jumped_at.set(Some(self.clock.mono()));
     }
 
-    /// A lifetime that was renewed at `touched`, as the server of now counts it.
-    pub(crate) fn lifetime(&self, touched: Duration) -> Lifetime {
-        Lifetime {
-            touched,
-            since: touched.max(self.started_at.get()),
-        }
-    }
-
-    /// Whether a lifetime of `ttl` may be over. A jump of the clock may have ended it, in an earlier life
-    /// of the server, too.
-    pub(crate) fn may_be_over(&self, lifetime: Lifetime, ttl: Duration) -> bool {
-        let Lifetime { touched, since } = lifetime;
+    /// Whether a lifetime of `ttl` may be over that was renewed at `touched`: in any life of the server
+    /// since then, with each of which it begins again. A jump of the clock may have ended it as well.
+    pub(crate) fn may_be_over(&self, touched: Duration, ttl: Duration) -> bool {
         let jumped = self.jumped_at.get().is_some_and(|at| at >= touched);
-        jumped || self.clock.mono().saturating_sub(since) >= ttl
+        let starts = self.starts.borrow();
+        let ends = starts.iter().skip(1).copied().chain([self.clock.mono()]);
+        let mut lives = starts.iter().zip(ends);
+        jumped || lives.any(|(start, end)| end.saturating_sub(touched.max(*start)) >= ttl)
     }
 }

@@ -112,13 +112,13 @@ impl Subscription {
         now: Timestamp,
     ) -> Result<SubscriptionEvent, SubscriptionRefusal> {
         self.holds(claimed, now)?;
-        Ok(Self::ended(Ending::Released))
+        Ok(ended(Ending::Released))
     }
 
     /// The end of a lease that has run out.
     pub fn expire(&self, now: Timestamp) -> Option<SubscriptionEvent> {
         match &self.phase {
-            Phase::Leased { until, .. } if *until <= now => Some(Self::ended(Ending::Expired)),
+            Phase::Leased { until, .. } if *until <= now => Some(ended(Ending::Expired)),
             _ => None,
         }
     }
@@ -131,7 +131,7 @@ impl Subscription {
         }
         let failures = self.retry.map_or(0, |retry| retry.failures) + 1;
         let next_attempt_at = now.plus_millis(retry::delay_millis(failures, draw));
-        Some(Self::ended(Ending::Failed { next_attempt_at }))
+        Some(ended(Ending::Failed { next_attempt_at }))
     }
 
     /// A delivery of this wake was taken; `done` names what was processed with it, when it was. Nothing
@@ -178,14 +178,14 @@ impl Subscription {
         }
     }
 
-    fn ended(how: Ending) -> SubscriptionEvent {
-        SubscriptionEvent::Ended {
-            cursors: Vec::new(),
-            how,
-        }
-    }
-
     fn lease_from(&self, now: Timestamp) -> Timestamp {
         now.plus_millis(self.config.lease_ttl_ms)
+    }
+}
+
+fn ended(how: Ending) -> SubscriptionEvent {
+    SubscriptionEvent::Ended {
+        cursors: Vec::new(),
+        how,
     }
 }

@@ -108,9 +108,14 @@ impl Growing {
     /// when this has to give way.
     pub async fn grow(&mut self, bytes: u64, clock: &dyn Clock) -> Result<(), Refusal> {
         let take = || self.gauge.take_for(self.number, bytes);
-        match take() {
-            Ok(()) => Ok(()),
-            Err(_) => self.gauge.wait_for(bytes, self.number, clock, take).await,
+        if take().is_ok() {
+            return Ok(());
+        }
+        tokio::select! {
+            biased;
+            // Two that wait for each other must not.
+            () = self.gives_way() => Err(Refusal::Overloaded),
+            taken = self.gauge.wait_for(bytes, self.number, clock, take) => taken,
         }
     }
 

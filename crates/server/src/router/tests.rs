@@ -107,6 +107,7 @@ async fn with_engine_and<F: Future<Output = ()>>(access: Access, test: impl FnOn
     for shard in shards {
         local.spawn_local(shard.run());
     }
+    local.run_until(subscriptions.read_all()).await;
     local.run_until(test(app)).await;
     local.run_until(subscriptions.stop()).await;
     local.run_until(engine.shutdown()).await;

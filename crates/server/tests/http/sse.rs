@@ -339,6 +339,60 @@ async fn t23_whatever_was_accepted_arrives_as_it_was() {
     assert_eq!(read.join(","), odd.join(","));
 }
 
+/// What followers hold has a bound of its own: while it is used up, no more of them are let in. Others read
+/// on, and so does the next follower once the memory is there again.
+#[tokio::test]
+async fn followers_beyond_the_budget_are_told_to_come_again_later() {
+    let server = TestServer::with(|engine, _| {
+        engine.memory_max = 32 << 20;
+        engine.flush_interval = Duration::from_millis(50);
+    })
+    .await;
+    server.create("small", JSON, "[1]").await;
+    server.create("large", JSON, "[0]").await;
+    let message = format!("[\"{}\"]", "m".repeat(12 << 20));
+    let appended = async {
+        // It is taken when nothing waits for its flush.
+        let target = path("large");
+        while server.ask("POST", &target, &[JSON], &message).await.status != 204 {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    within(appended).await;
+    // One message is more than all may hold, and goes out because nobody else holds anything. It is not
+    // taken: what is left of it in the server stays there.
+    let mut slow = server.connect().await;
+    let follow = format!("{}?offset=-1&live=sse", path("large"));
+    slow.send("GET", &follow, &[], b"").await;
+    assert_eq!(slow.head().await.status, 200);
+    let follow = format!("{}?offset=-1&live=sse", path("small"));
+    let status = async || {
+        let mut other = server.connect().await;
+        other.send("GET", &follow, &[], b"").await;
+        other.head().await
+    };
+    let refused = within(async {
+        loop {
+            let answer = status().await;
+            if answer.status != 200 {
+                break answer;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    assert_eq!(refused.status, 429);
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert_eq!(server.get(&path("small")).await.text(), "[1]");
+    drop(slow);
+    within(async {
+        while status().await.status != 200 {
+            sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+}
+
 /// A follower that reads nothing neither delays the writer nor costs memory, and goes on where it
 /// was when it reads again.
 #[tokio::test]

@@ -30,40 +30,35 @@ pub(super) fn is_loopback(address: IpAddr) -> bool {
 
 fn is_public_v4(address: Ipv4Addr) -> bool {
     let [a, b, c, _] = address.octets();
-    let refused = match (a, b, c) {
-        // "This network"; private; loopback; multicast and reserved.
-        (0 | 10 | 127 | 224..=255, _, _) => true,
-        // Shared by the clients of a provider; some clouds have services here.
-        (100, 64..=127, _) => true,
-        // Link-local, and with it 169.254.169.254.
-        (169, 254, _) => true,
-        (172, 16..=31, _) | (192, 168, _) => true,
-        // Protocol assignments; documentation; relays of 6to4; benchmarks.
-        (192, 0, 0 | 2) | (192, 88, 99) | (198, 18 | 19, _) => true,
-        (198, 51, 100) | (203, 0, 113) => true,
-        _ => false,
-    };
+    // A row each, for its own reason.
+    let is_own = matches!(a, 0 | 10 | 127) || (a, b) == (192, 168) || a == 172 && b & 0xf0 == 16;
+    // By the clients of a provider; some clouds have services here.
+    let is_shared = a == 100 && b & 0xc0 == 64;
+    // And with it 169.254.169.254.
+    let is_link_local = (a, b) == (169, 254);
+    // Protocol assignments, documentation, relays of 6to4, benchmarks.
+    let is_assigned = (a, b) == (192, 0) && matches!(c, 0 | 2)
+        || matches!((a, b, c), (192, 88, 99) | (198, 18 | 19, _))
+        || matches!((a, b, c), (198, 51, 100) | (203, 0, 113));
+    let is_multicast_or_reserved = a >= 224;
+    let refused = is_own || is_shared || is_link_local || is_assigned || is_multicast_or_reserved;
     !refused
 }
 
 /// The address of IPv4 that one of IPv6 stands for.
 fn carried(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let s = address.segments();
     let of = |high: u16, low: u16| {
-        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
-        Some(Ipv4Addr::new(a, b, c, d))
+        let bits = u32::from(high) << 16 | u32::from(low);
+        Some(Ipv4Addr::from_bits(bits))
     };
-    match s {
+    match address.segments() {
         // `::` and `::1` are no addresses of IPv4.
         [0, 0, 0, 0, 0, 0, 0, 0 | 1] => None,
-        // Mapped, compatible, translated.
-        [0, 0, 0, 0, 0, 0 | 0xffff, high, low] | [0, 0, 0, 0, 0xffff, 0, high, low] => {
-            of(high, low)
-        }
-        // NAT64.
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => of(high, low),
-        // 6to4.
-        [0x2002, high, low, ..] => of(high, low),
+        // Mapped and compatible; translated; NAT64; 6to4.
+        [0, 0, 0, 0, 0, 0 | 0xffff, high, low]
+        | [0, 0, 0, 0, 0xffff, 0, high, low]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x2002, high, low, ..] => of(high, low),
         _ => None,
     }
 }

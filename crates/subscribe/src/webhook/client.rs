@@ -77,7 +77,7 @@ async fn connect(url: &WebhookUrl, post: &Post) -> Result<tokio::net::TcpStream,
         match timeout(CONNECT_WITHIN, net::connect(address)).await {
             Some(Ok(conn)) => return Ok(conn),
             Some(Err(error)) => last = format!("no connection: {error}"),
-            None => last = "no connection in time".to_owned(),
+            None => "no connection in time".clone_into(&mut last),
         }
     }
     Err(last)

@@ -17,7 +17,7 @@ use millrace_store::{
 
 use super::specimen;
 use crate::{
-    damage::{env, make, strike},
+    damage::{env, flip_written, make, strike},
     input::Input,
 };
 
@@ -35,16 +35,22 @@ pub fn check(bytes: &[u8]) {
 }
 
 fn file(mut input: Input<'_>) {
-    static WHOLE: OnceLock<(Vec<u8>, Vec<String>)> = OnceLock::new();
-    let (whole, answers) = WHOLE.get_or_init(|| {
+    static WHOLE: OnceLock<(Vec<u8>, Vec<usize>, Vec<String>)> = OnceLock::new();
+    let (whole, written, answers) = WHOLE.get_or_init(|| {
         let file = specimen::disk().content(CATALOG);
         let catalog = Catalog::open_read_only(&on(&file), CACHE_BYTES);
         let answers = answers(&catalog.expect("it is whole"));
         let answers: Result<Vec<String>, StoreError> = answers.into_iter().collect();
-        (file, answers.expect("it is whole"))
+        let places = file.iter().enumerate().filter(|(_, byte)| **byte != 0);
+        let places = places.map(|(at, _)| at).collect();
+        (file, places, answers.expect("it is whole"))
     });
     let mut file = whole.clone();
-    strike(&mut file, &mut input);
+    if input.coin() {
+        flip_written(&mut file, written, &mut input);
+    } else {
+        strike(&mut file, &mut input);
+    }
     let env = on(&file);
     if let Ok(catalog) = Catalog::open_read_only(&env, CACHE_BYTES) {
         assert_same_or_error(&catalog, answers);

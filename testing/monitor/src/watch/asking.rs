@@ -109,6 +109,8 @@ pub(crate) struct Append {
     pub(crate) closes: bool,
     pub(crate) kind: Option<Kind>,
     pub(crate) producer: Option<Claim>,
+    /// Whether it brings what the request does not say, and trims what was before.
+    pub(crate) condenses: bool,
 }
 
 /// A producer's count of a request.
@@ -140,7 +142,16 @@ impl Asking {
             None if path == BATCH => (None, unclear(method)),
             None => (None, Verb::Other),
             // The server appends what nobody sent.
-            Some(Ok(name)) if method == "POST" && name.ends_with(COMPACT) => (None, Verb::Unclear),
+            Some(Ok(name)) if method == "POST" && name.ends_with(COMPACT) => {
+                let append = Append {
+                    closes: false,
+                    kind: None,
+                    producer: None,
+                    condenses: true,
+                };
+                let stream = name.trim_end_matches(COMPACT);
+                (Some(stream.to_owned()), Verb::Append(append))
+            }
             _ if fields.get("stream-compact-after-bytes").is_some() => (None, Verb::Unclear),
             // A wake is an append of the server's own, to a stream that the watcher knows.
             Some(Ok(name)) if name.starts_with(CONTROL) => (None, Verb::Control),
@@ -153,6 +164,19 @@ impl Asking {
         };
         let line = format!("{method} {}", target.chars().take(300).collect::<String>());
         Self { name, verb, line }
+    }
+}
+
+impl Asking {
+    /// Whether the stream may begin later than at its first byte from here on; a fork of any stream may, where
+    /// some stream does.
+    pub(crate) fn may_trim(&self, some_does: bool) -> bool {
+        match &self.verb {
+            Verb::Trim => true,
+            Verb::Create(create) => create.keeps_less || (some_does && create.fork.is_some()),
+            Verb::Append(append) => append.condenses,
+            _ => false,
+        }
     }
 }
 
@@ -205,6 +229,7 @@ fn verb(method: &str, query: &str, fields: &Fields) -> Verb {
             closes: fields.says("stream-closed"),
             kind: fields.kind(),
             producer: claim(fields),
+            condenses: false,
         }),
         "DELETE" => Verb::Delete,
         "PATCH" if keeps_less(fields) => Verb::Trim,

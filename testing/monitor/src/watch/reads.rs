@@ -63,7 +63,7 @@ impl Watcher {
             404 => self.over(told),
             410 => match fields.token("stream-earliest-offset") {
                 None => self.over(told),
-                Some(_) if self.has_trimmed => {}
+                Some(_) if self.trimmed.contains(told.name) => {}
                 Some(earliest) => self.refused(told, from, earliest),
             },
             _ => {}

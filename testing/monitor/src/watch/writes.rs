@@ -17,6 +17,7 @@ impl Watcher {
             return;
         };
         let bytes = match (&exchange.request, append.kind) {
+            _ if append.condenses => u64::from(u32::MAX),
             (Body::Whole(body), Some(kind)) => match kind.sent(body) {
                 Some(wire) => wire.len() as u64,
                 // It will be refused, or is more than was understood.
@@ -126,7 +127,8 @@ impl Watcher {
         match (status, told.tail()) {
             (404 | 410, _) => self.over(told),
             (200 | 204, Some(sight)) => {
-                let brought = !matches!(body, Body::Whole(body) if body.is_empty());
+                let says_nothing = matches!(body, Body::Whole(body) if body.is_empty());
+                let brought = append.condenses || !says_nothing;
                 let is_repeated = append.producer.is_some() && status == 204;
                 if brought && !is_repeated {
                     self.counts.appends += 1;
@@ -155,6 +157,7 @@ impl Watcher {
                 }
             }
         }
+        // Without a kind it is not known what it brought.
         let wire = match (body, append.kind) {
             (Body::Whole(body), Some(kind)) => kind.sent(body),
             _ => None,

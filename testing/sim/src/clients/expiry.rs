@@ -36,12 +36,10 @@ async fn life(caller: &mut Caller, lives: u32) {
         let pause = caller.chance.millis(1, 900);
         sleep(pause).await;
         let sent = caller.world.clock.mono();
-        // Taken before: the server that answers may be gone when its answer arrives.
-        let lifetime = caller.world.lifetime(touched);
         let (response, _) = caller.insist(&Request::new("GET", NAME, "")).await;
         match response.head.status {
             200 if response.body == content => touched = sent,
-            404 if caller.world.may_be_over(lifetime, TTL) => return,
+            404 if caller.world.may_be_over(touched, TTL) => return,
             _ => {
                 let what = format!("GET of a stream in use since {touched:?}, at {sent:?}");
                 return caller.wrong(&what, NAME, &response);
@@ -50,11 +48,10 @@ async fn life(caller: &mut Caller, lives: u32) {
     }
     let idle = caller.world.clock.mono();
     while caller.world.clock.mono() < idle + WAIT_FOR_END && !caller.world.is_stopping() {
-        let lifetime = caller.world.lifetime(touched);
         let (response, _) = caller.insist(&Request::new("HEAD", NAME, "")).await;
         match response.head.status {
             200 => sleep(Duration::from_millis(80)).await,
-            404 if caller.world.may_be_over(lifetime, TTL) => return stays_gone(caller).await,
+            404 if caller.world.may_be_over(touched, TTL) => return stays_gone(caller).await,
             _ => {
                 let what = format!("HEAD of a stream idle since {touched:?}");
                 return caller.wrong(&what, NAME, &response);

@@ -156,6 +156,21 @@ impl Owner {
         }
     }
 
+    /// An append whose `Stream-Seq` the stream has is refused.
+    pub(super) async fn repeat_seq(&mut self, mine: &Mine) {
+        let Some(seq) = &mine.pen.stream_seq else {
+            return;
+        };
+        let again = Request::new("POST", &mine.live.name, "")
+            .with("Stream-Seq", seq)
+            .carrying(mine.live.kind.content_type(), b"[\"again\"]".to_vec());
+        let (response, _) = self.caller.insist(&again).await;
+        if response.head.status != 409 {
+            let what = format!("POST with the old Stream-Seq {seq} to");
+            self.caller.wrong(&what, &mine.live.name, &response);
+        }
+    }
+
     /// Closes a stream, alone or with a last append.
     pub(super) async fn close(&mut self, mine: &mut Mine) {
         let messages = if self.caller.chance.percent(50) {

@@ -7,6 +7,7 @@ mod life;
 mod owner;
 mod pen;
 mod reader;
+mod steward;
 
 use std::rc::Rc;
 
@@ -20,7 +21,7 @@ use crate::world::World;
 const READERS: [Mode; 4] = [Mode::Sse, Mode::LongPoll, Mode::CatchUp, Mode::Sse];
 
 /// The number of the last client; they count from 1.
-pub(crate) const CLIENTS: u32 = 9;
+pub(crate) const CLIENTS: u32 = 10;
 
 /// Starts all clients inside a `LocalSet`; each ends some time after the run does.
 pub(crate) fn start(world: &Rc<World>, seed: u64) -> JoinSet<()> {
@@ -39,6 +40,7 @@ pub(crate) fn start(world: &Rc<World>, seed: u64) -> JoinSet<()> {
         clients.spawn_local(reader::work(caller(), mode));
     }
     clients.spawn_local(expiry::work(caller()));
+    clients.spawn_local(steward::work(caller()));
     assert_eq!(last, CLIENTS, "every client has a number");
     clients
 }

@@ -97,6 +97,7 @@ impl Owner {
             0..8 => self.caller.verify(&mine.live).await,
             8..14 => self.ask(mine).await,
             14..18 if !mine.closed => self.take_over(mine).await,
+            18..22 => self.repeat_seq(mine).await,
             _ => self.write(mine).await,
         }
     }

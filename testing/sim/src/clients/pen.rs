@@ -46,6 +46,8 @@ pub(crate) struct Pen {
     pub(crate) seq: u64,
     /// The next number of an append without a producer.
     plain_seq: u64,
+    /// The last `Stream-Seq` that the stream is known to have.
+    pub(crate) stream_seq: Option<String>,
 }
 
 /// What an append came to.
@@ -73,6 +75,7 @@ impl Pen {
             epoch: 0,
             seq: 0,
             plain_seq: 0,
+            stream_seq: None,
         }
     }
 
@@ -104,6 +107,11 @@ impl Pen {
             let (response, lost) = caller.insist(&request).await;
             Some(Answer { response, lost })
         };
+        if let Some(answer) = &answer {
+            let is_there = matches!(answer.response.head.status, 200 | 204);
+            let seq = (sent.how == How::Seq && is_there).then(|| stream_seq(key));
+            self.stream_seq = seq.or(self.stream_seq.take());
+        }
         tell(caller, live, key, sent, answer.as_ref());
     }
 
@@ -128,7 +136,7 @@ impl Pen {
                 .with("Producer-Id", self.producer())
                 .with("Producer-Epoch", key.epoch)
                 .with("Producer-Seq", key.seq),
-            How::Seq => request.with("Stream-Seq", format!("{:010}", key.seq)),
+            How::Seq => request.with("Stream-Seq", stream_seq(key)),
             How::Plain => request,
         };
         if sent.close {
@@ -136,6 +144,11 @@ impl Pen {
         }
         request
     }
+}
+
+/// The number of an append as text, of which a later one comes later.
+fn stream_seq(key: Key) -> String {
+    format!("{:010}", key.seq)
 }
 
 /// Tells the judge what became of an append.
