@@ -76,6 +76,24 @@ impl<'a> Plain<'a> {
         Ok(self.ask("a creation", &out, false)?.head)
     }
 
+    /// Makes what is described in JSON.
+    pub(crate) fn describe(&mut self, name: &str, body: &str) -> Result<(), BenchError> {
+        let mut out = Vec::new();
+        self.requests
+            .with_body(&mut out, "PUT", name, "application/json", body.len());
+        out.extend_from_slice(body.as_bytes());
+        self.ask("a creation", &out, false)?;
+        Ok(())
+    }
+
+    /// Deletes a stream, or what is named like one.
+    pub(crate) fn delete(&mut self, name: &str) -> Result<(), BenchError> {
+        let mut out = Vec::new();
+        self.requests.bare(&mut out, "DELETE", name, b"");
+        self.ask("a deletion", &out, false)?;
+        Ok(())
+    }
+
     /// Whether a stream is there.
     pub(crate) fn head(&mut self, name: &str) -> Result<Head, BenchError> {
         let mut out = Vec::new();

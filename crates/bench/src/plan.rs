@@ -6,6 +6,8 @@ use crate::{BenchError, chain::MESSAGE_BYTES_MIN, work::Content};
 
 /// Names have so many digits.
 const STREAMS_MAX: usize = 999_999_999;
+/// The most streams of one connection (`docs/extensions.md`).
+const FOLLOWED_MAX: usize = 1_000;
 
 /// The kind of load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,11 +32,14 @@ pub enum Kind {
     SseReplay,
     /// [`Plan::subscribers`] of one stream by long-polls, and one writer.
     LongPoll,
+    /// [`Plan::subscribers`] that each follow all streams on one connection, and one writer that
+    /// appends to the streams in turn.
+    Live,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Append,
         Self::Json,
         Self::Create,
@@ -45,6 +50,7 @@ impl Kind {
         Self::Sse,
         Self::SseReplay,
         Self::LongPoll,
+        Self::Live,
     ];
 
     /// As it is typed.
@@ -60,12 +66,13 @@ impl Kind {
             Self::Sse => "sse",
             Self::SseReplay => "sse-replay",
             Self::LongPoll => "long-poll",
+            Self::Live => "live",
         }
     }
 
-    /// Whether subscribers wait for what one writer appends.
+    /// Whether subscribers wait for what a writer appends.
     pub fn is_live(self) -> bool {
-        matches!(self, Self::Sse | Self::LongPoll)
+        matches!(self, Self::Sse | Self::LongPoll | Self::Live)
     }
 }
 
@@ -86,6 +93,9 @@ pub struct Plan {
     pub rate: Option<f64>,
     /// Live readers.
     pub subscribers: usize,
+    /// Pull-wake subscriptions of which each means every stream by a pattern, and whose wakes nobody
+    /// takes up; appends only.
+    pub subscriptions: usize,
     /// Bytes to be there before.
     pub prefill: u64,
     /// Runs like that, unmeasured, first.
@@ -108,7 +118,11 @@ impl Plan {
         Self {
             kind,
             connections: 16,
-            streams: if kind == Kind::Create { STREAMS_MAX } else { 1 },
+            streams: match kind {
+                Kind::Create => STREAMS_MAX,
+                Kind::Live => FOLLOWED_MAX,
+                _ => 1,
+            },
             size: if matches!(kind, Kind::Read | Kind::Tail | Kind::Head) {
                 1024
             } else {
@@ -116,7 +130,8 @@ impl Plan {
             },
             batch: 1,
             rate: None,
-            subscribers: 100,
+            subscribers: if kind == Kind::Live { 1 } else { 100 },
+            subscriptions: 0,
             prefill: 128 << 20,
             warmup: Duration::from_secs(1),
             duration: Duration::from_secs(10),
@@ -147,11 +162,35 @@ impl Plan {
         if self.kind.is_live() && self.subscribers == 0 {
             return refuse("a live kind needs subscribers".to_owned());
         }
+        if self.kind == Kind::Live && self.streams > FOLLOWED_MAX {
+            return refuse(format!(
+                "a connection follows at most {FOLLOWED_MAX} streams; lower --streams"
+            ));
+        }
+        if self.subscriptions > 0 && !matches!(self.kind, Kind::Append | Kind::Json) {
+            return refuse("subscriptions go with append and json only".to_owned());
+        }
         Ok(())
     }
 
     /// A stream's name: 32 bytes or a few more, told apart at the end, as names with a counter are.
     pub fn name(&self, stream: usize) -> String {
         format!("bench-{:016x}-{stream:09}", self.run)
+    }
+
+    /// The subscription of this number; the names of all begin as those of streams do.
+    pub(crate) fn subscription(&self, number: usize) -> String {
+        format!("__ds/subscriptions/{}", self.name(number))
+    }
+
+    /// What all subscriptions mean: every stream of the run, wherever it stands. It fits the stream of
+    /// their wakes too, which they all leave out because it wakes them.
+    pub(crate) fn pattern(&self) -> String {
+        format!("**/bench-{:016x}-*", self.run)
+    }
+
+    /// The stream of their wakes.
+    pub(crate) fn wakes(&self) -> String {
+        format!("bench-{:016x}-wakes", self.run)
     }
 }

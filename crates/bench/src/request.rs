@@ -43,11 +43,15 @@ impl Requests {
         length: usize,
     ) {
         self.line(out, method, name, b"");
-        write!(
-            out,
-            "content-type: {content_type}\r\ncontent-length: {length}\r\n\r\n"
-        )
-        .expect("a vector takes all");
+        body_follows(out, content_type, length);
+    }
+
+    /// A POST of JSON to what is no stream; the body follows.
+    pub(crate) fn post_to(&self, out: &mut Vec<u8>, path: &str, length: usize) {
+        out.extend_from_slice(b"POST ");
+        out.extend_from_slice(path.as_bytes());
+        out.extend_from_slice(&self.always);
+        body_follows(out, "application/json", length);
     }
 
     fn line(&self, out: &mut Vec<u8>, method: &str, name: &str, query: &[u8]) {
@@ -58,4 +62,12 @@ impl Requests {
         out.extend_from_slice(query);
         out.extend_from_slice(&self.always);
     }
+}
+
+fn body_follows(out: &mut Vec<u8>, content_type: &str, length: usize) {
+    write!(
+        out,
+        "content-type: {content_type}\r\ncontent-length: {length}\r\n\r\n"
+    )
+    .expect("a vector takes all");
 }

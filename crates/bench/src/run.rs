@@ -11,8 +11,8 @@ use crate::{
     request::Requests,
     verify::{self, GoOn},
     work::{
-        Appends, CatchUp, Content, Each, Follow, Poll, Reads, Sent, Small, TEXT, Tally, Wanted,
-        Work,
+        Appends, CatchUp, Content, Each, Follow, Live, Poll, Reads, Sent, Small, TEXT, Tally,
+        Wanted, Work,
     },
 };
 
@@ -59,10 +59,12 @@ pub struct Progress {
     pub deliveries: u64,
     /// How many streams of the run there may be.
     pub streams: usize,
+    /// How many subscriptions of the run there may be.
+    pub subscriptions: usize,
 }
 
 /// Called with every [`Progress`]; an error ends the run. After [`BenchError::Stopped`] the streams
-/// are deleted as at the end of a run, and the last progress tells how many are left.
+/// and subscriptions are deleted as at the end of a run, and the last progress tells how many are left.
 pub type Observer<'a> = dyn FnMut(Progress) -> Result<(), BenchError> + 'a;
 
 /// Carries out a plan.
@@ -78,14 +80,25 @@ pub fn run(
         plan,
         requests: &requests,
         plain: Plain::open(target, &requests)?,
-        made: 0,
+        made: Made::default(),
         observer,
     };
     let done = run.whole();
-    if matches!(done, Err(BenchError::Stopped)) && !plan.keep && run.made > 0 {
-        run.clean();
+    if matches!(done, Err(BenchError::Stopped)) {
+        // What is left was told last.
+        let _ = run.unsubscribe(true);
+        if !plan.keep && run.made.streams > 0 {
+            run.clean();
+        }
     }
     done
+}
+
+/// What there may be of a run.
+#[derive(Clone, Copy, Debug, Default)]
+struct Made {
+    streams: usize,
+    subscriptions: usize,
 }
 
 /// What was counted, what was verified, how many streams there are.
@@ -96,8 +109,7 @@ struct Run<'a, 'o> {
     plan: &'a Plan,
     requests: &'a Requests,
     plain: Plain<'a>,
-    /// How many streams there may be.
-    made: usize,
+    made: Made,
     observer: &'a mut Observer<'o>,
 }
 
@@ -111,7 +123,9 @@ impl Run<'_, '_> {
             Kind::CatchUp => self.catch_up()?,
             Kind::Sse | Kind::SseReplay => self.follow()?,
             Kind::LongPoll => self.poll()?,
+            Kind::Live => self.live()?,
         };
+        self.unsubscribe(false)?;
         if !self.plan.keep {
             self.delete(streams)?;
         }
@@ -126,7 +140,7 @@ impl Run<'_, '_> {
     fn load<W: Work>(&mut self, shape: Shape, work: &mut W) -> Result<Tally, BenchError> {
         let Self { observer, made, .. } = self;
         drive(self.target, shape, work, &mut |seen: Seen<'_>| {
-            *made = seen.streams.unwrap_or(*made);
+            made.streams = seen.streams.unwrap_or(made.streams);
             observer(Progress {
                 phase: match seen.moment {
                     Moment::Joining => Phase::Filling,
@@ -139,7 +153,8 @@ impl Run<'_, '_> {
                 elapsed: seen.elapsed,
                 requests: seen.tally.requests,
                 deliveries: seen.tally.deliveries,
-                streams: *made,
+                streams: made.streams,
+                subscriptions: made.subscriptions,
             })
         })
     }
@@ -168,7 +183,7 @@ impl Run<'_, '_> {
         // Once it is stopped and cleans up, it is told of that and stopped no more.
         let is_clean = work.is_clean();
         drive(self.target, shape, &mut work, &mut |seen: Seen<'_>| {
-            *made = seen.streams.unwrap_or(*made);
+            made.streams = seen.streams.unwrap_or(made.streams);
             let told = observer(beside(phase, *made));
             if is_clean { Ok(()) } else { told }
         })?;
@@ -190,13 +205,14 @@ impl Run<'_, '_> {
     /// Deletes what it can after a stop; what is left was told last.
     fn clean(&mut self) {
         let _ = self.phase(Phase::Deleting);
-        let work = Each::clean(self.plan, self.requests, self.made);
+        let work = Each::clean(self.plan, self.requests, self.made.streams);
         let _ = self.each(Phase::Deleting, work);
     }
 
     fn appends(&mut self) -> Result<Done, BenchError> {
         let is_json = self.plan.kind == Kind::Json;
         let messages = Messages::new(self.plan.size, is_json);
+        self.subscribe()?;
         self.create(if is_json {
             "application/json"
         } else {
@@ -209,6 +225,46 @@ impl Run<'_, '_> {
         let go_on: &mut GoOn<'_> = &mut || observer(beside(Phase::Verifying, *made));
         let verified = verify::appends(self.plan, &mut self.plain, &messages, &work, go_on)?;
         Ok((tally, verified, self.plan.streams))
+    }
+
+    /// Makes the subscriptions, before there are streams: to be told of each that is linked would take
+    /// longer than the load.
+    fn subscribe(&mut self) -> Result<(), BenchError> {
+        if self.plan.subscriptions == 0 {
+            return Ok(());
+        }
+        let (pattern, wakes) = (self.plan.pattern(), self.plan.wakes());
+        let body =
+            format!(r#"{{"type":"pull-wake","pattern":"{pattern}","wake_stream":"{wakes}"}}"#);
+        for number in 0..self.plan.subscriptions {
+            self.made.subscriptions = number + 1;
+            self.phase(Phase::Filling)?;
+            if number == 0 {
+                self.plain.create(&wakes, "application/json")?;
+            }
+            self.plain
+                .describe(&self.plan.subscription(number), &body)?;
+        }
+        Ok(())
+    }
+
+    /// Deletes the subscriptions and the stream of their wakes, in every case: they are no streams that
+    /// could be kept to be looked at, and cost the server something as long as they are there.
+    fn unsubscribe(&mut self, is_stopped: bool) -> Result<(), BenchError> {
+        while let Some(number) = self.made.subscriptions.checked_sub(1) {
+            let told = self.phase(Phase::Deleting);
+            if !is_stopped {
+                told?;
+            }
+            // The one that was being made may not be there.
+            let gone = self.plain.delete(&self.plan.subscription(number));
+            missing_is_fine(gone, is_stopped)?;
+            if number == 0 {
+                missing_is_fine(self.plain.delete(&self.plan.wakes()), is_stopped)?;
+            }
+            self.made.subscriptions = number;
+        }
+        Ok(())
     }
 
     fn creations(&mut self) -> Result<Done, BenchError> {
@@ -274,12 +330,12 @@ impl Run<'_, '_> {
         let wanted = self.fill()?;
         let mut work = CatchUp::new(self.plan, self.requests, wanted);
         let tally = self.load(self.shape(self.plan.connections, 0), &mut work)?;
-        Ok((tally, whole_stream(), 1))
+        Ok((tally, compared(1), 1))
     }
 
     /// There may be one stream from here on, and the observer knows it before the server does.
     fn make_one(&mut self) -> Result<(), BenchError> {
-        self.made = 1;
+        self.made.streams = 1;
         self.phase(Phase::Filling)
     }
 
@@ -317,7 +373,7 @@ impl Run<'_, '_> {
             }
         };
         let tally = self.load(shape, &mut work)?;
-        Ok((tally, whole_stream(), 1))
+        Ok((tally, compared(1), 1))
     }
 
     fn poll(&mut self) -> Result<Done, BenchError> {
@@ -330,7 +386,24 @@ impl Run<'_, '_> {
         };
         let mut work = Poll::new(self.plan, self.requests, start);
         let tally = self.load(self.shape(1, self.plan.subscribers), &mut work)?;
-        Ok((tally, whole_stream(), 1))
+        Ok((tally, compared(1), 1))
+    }
+
+    fn live(&mut self) -> Result<Done, BenchError> {
+        self.create(TEXT)?;
+        let mut work = Live::new(self.plan, self.requests);
+        let tally = self.load(self.shape(1, self.plan.subscribers), &mut work)?;
+        let streams = self.plan.streams;
+        Ok((tally, compared(streams), streams))
+    }
+}
+
+fn missing_is_fine(done: Result<(), BenchError>, is_fine: bool) -> Result<(), BenchError> {
+    match done {
+        Err(BenchError::Refused {
+            status: 404 | 410, ..
+        }) if is_fine => Ok(()),
+        done => done,
     }
 }
 
@@ -362,20 +435,21 @@ fn filled(plan: &Plan, plain: &mut Plain<'_>, go_on: &mut GoOn<'_>) -> Result<Co
 }
 
 /// Progress beside the load.
-fn beside(phase: Phase, streams: usize) -> Progress {
+fn beside(phase: Phase, made: Made) -> Progress {
     Progress {
         phase,
         elapsed: Duration::ZERO,
         requests: 0,
         deliveries: 0,
-        streams,
+        streams: made.streams,
+        subscriptions: made.subscriptions,
     }
 }
 
-/// Every byte of it was compared as it came.
-fn whole_stream() -> Verified {
+/// Every byte of so many streams was compared as it came.
+fn compared(streams: usize) -> Verified {
     Verified {
-        streams: 1,
+        streams: streams as u64,
         messages: 0,
     }
 }

@@ -5,6 +5,7 @@ mod appends;
 mod catch_up;
 mod each;
 mod follow;
+mod live;
 mod poll;
 mod reads;
 mod sent;
@@ -17,6 +18,7 @@ pub(crate) use self::{
     catch_up::CatchUp,
     each::Each,
     follow::{Follow, Wanted},
+    live::Live,
     poll::Poll,
     reads::{Reads, Small},
     sent::{Sent, TEXT},

@@ -379,11 +379,11 @@ pub(crate) struct BenchArgs {
     #[arg(value_enum, value_name = "KIND", default_value = "append")]
     pub(crate) kind: BenchKind,
 
-    /// Connections that send requests; `sse` and `long-poll` have one writer beside their subscribers
+    /// Connections that send requests; `sse`, `long-poll` and `live` have one writer beside their subscribers
     #[arg(long, short, value_name = "NUMBER", default_value_t = 16)]
     pub(crate) connections: usize,
 
-    /// Streams that they spread over [default: 1]; for `create`, how many are made [default: as many as can be]
+    /// Streams that they spread over [default: 1; 1000 for `live`]; for `create`, how many are made [default: as many as can be]
     #[arg(long, value_name = "NUMBER")]
     pub(crate) streams: Option<usize>,
 
@@ -399,9 +399,13 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "NUMBER")]
     pub(crate) rate: Option<f64>,
 
-    /// Live readers
-    #[arg(long, value_name = "NUMBER", default_value_t = 100)]
-    pub(crate) subscribers: usize,
+    /// Live readers [default: 100; 1 for `live`, where each follows all streams]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) subscribers: Option<usize>,
+
+    /// Subscriptions of which each means all the streams, `append` and `json` only
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    pub(crate) subscriptions: usize,
 
     /// What `catch-up` and `sse-replay` find there
     #[arg(long, value_name = "SIZE", default_value = "128MiB", value_parser = units::size)]
@@ -453,6 +457,8 @@ pub(crate) enum BenchKind {
     SseReplay,
     /// --subscribers of one stream by long-polls, and a writer
     LongPoll,
+    /// --subscribers that each follow all --streams on one connection, and a writer to them in turn
+    Live,
 }
 
 /// The flags of `offset`.

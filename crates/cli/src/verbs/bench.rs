@@ -137,7 +137,8 @@ fn plan(args: &BenchArgs) -> Result<Plan, Failure> {
         size,
         batch: args.batch,
         rate: args.rate,
-        subscribers: args.subscribers,
+        subscribers: args.subscribers.unwrap_or(defaults.subscribers),
+        subscriptions: args.subscriptions,
         prefill: args.prefill,
         warmup: args.warmup,
         duration: args.duration,
@@ -159,6 +160,7 @@ fn kind(kind: BenchKind) -> Kind {
         BenchKind::Sse => Kind::Sse,
         BenchKind::SseReplay => Kind::SseReplay,
         BenchKind::LongPoll => Kind::LongPoll,
+        BenchKind::Live => Kind::Live,
     }
 }
 

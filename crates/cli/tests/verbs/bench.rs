@@ -24,6 +24,7 @@ fn every_kind_runs_and_verifies() {
         "catch-up",
         "sse",
         "long-poll",
+        "live",
     ] {
         let more = [
             "--connections",
@@ -42,7 +43,7 @@ fn every_kind_runs_and_verifies() {
             report["verified"]["streams"].as_u64() > Some(0) || kind == "head",
             "{kind}"
         );
-        if matches!(kind, "sse" | "long-poll") {
+        if matches!(kind, "sse" | "long-poll" | "live") {
             assert!(count("arrivals") > Some(0), "{kind}: {report}");
         }
     }
@@ -89,6 +90,57 @@ fn many_streams_and_batches_are_followed_to_their_ends() {
     assert_eq!(report["verified"]["streams"].as_u64(), Some(10));
     assert!(report["verified"]["messages"].as_u64() >= report["messages"].as_u64());
     assert_eq!(server.ok(&["ls"]).lines().count(), 10, "they are kept");
+}
+
+#[test]
+fn streams_that_subscriptions_mean_are_appended_to_and_the_subscriptions_are_gone_afterwards() {
+    let server = Server::start();
+    let more = ["--streams", "10", "--subscriptions", "3", "--keep"];
+    let args = [&["bench", "append"], SHORT.as_slice(), more.as_slice()].concat();
+    let report = server.json(&args);
+    assert_eq!(report["verified"]["streams"].as_u64(), Some(10));
+    assert_eq!(report["subscriptions"].as_u64(), Some(3));
+    let kept = server.ok(&["ls"]);
+    assert_eq!(kept.lines().count(), 10, "not the stream of the wakes");
+    let name = kept.split_whitespace().last().expect("a name");
+    let id = format!("__ds/subscriptions/{}0", &name[..name.len() - 1]);
+    assert_eq!(status(&server, &id), 404);
+}
+
+/// What a GET of something under the path of streams is answered with.
+fn status(server: &Server, name: &str) -> u16 {
+    let address = server.url.strip_prefix("http://").expect("is one");
+    let mut socket = TcpStream::connect(address).expect("connects");
+    let request =
+        format!("GET /v1/stream/{name} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).expect("is sent");
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).expect("is read");
+    let status = answer.split(' ').nth(1).expect("a status");
+    status.parse().expect("a number")
+}
+
+#[test]
+fn every_follower_of_many_streams_gets_what_is_appended_to_each() {
+    let server = Server::start();
+    let report = server.json(&[
+        "bench",
+        "live",
+        "--streams",
+        "50",
+        "--subscribers",
+        "2",
+        "--rate",
+        "200",
+        "--duration",
+        "500ms",
+        "--warmup",
+        "0ms",
+    ]);
+    let count = |what: &str| report[what]["count"].as_u64();
+    assert_eq!(count("arrivals"), count("answers").map(|sent| sent * 2));
+    assert_eq!(report["verified"]["streams"].as_u64(), Some(50));
+    assert_eq!(server.ok(&["ls"]), "");
 }
 
 #[test]
@@ -212,6 +264,8 @@ fn what_cannot_be_done_is_wrong_usage() {
         ["bench", "append", "--connections", "0"],
         ["bench", "append", "--url", "https://127.0.0.1:1"],
         ["bench", "append", "--rate", "-1"],
+        ["bench", "live", "--streams", "1001"],
+        ["bench", "sse", "--subscriptions", "1"],
     ] {
         let ran = ran(command(&args).output().expect("runs"));
         assert_eq!(ran.code, Some(2), "{args:?}: {}", ran.err);

@@ -93,9 +93,11 @@ fn an_interrupt_in_the_middle_says_how_much_was_done_and_leaves_no_stream() {
     let server = Server::start();
     for (kind, streams) in [
         (&["append", "--streams", "3"][..], 3),
+        (&["append", "--subscriptions", "2"], 2),
         (&["json"], 1),
         (&["create"], 50),
         (&["sse", "--subscribers", "2"], 1),
+        (&["live", "--streams", "5"], 5),
         (&["catch-up", "--prefill", "1TiB"], 1),
     ] {
         let args = [&["bench"], kind].concat();

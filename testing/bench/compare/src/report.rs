@@ -81,6 +81,10 @@ fn line(row: &Row, check: &Check, results: &Results) -> Line {
             let ratio = against(results.median(other, Who::Ours, check.figure));
             (ratio, ratio, bound, true, format!(">= {bound} of {other}"))
         }
+        Goal::RowAtMost(other, bound) => {
+            let ratio = against(results.median(other, Who::Ours, check.figure));
+            (ratio, ratio, bound, false, format!("<= {bound} of {other}"))
+        }
         Goal::AtLeast(bound) => (
             against(figures[1]),
             ours,
@@ -299,6 +303,21 @@ mod tests {
         assert_eq!(judge(Goal::PeerAtLeast(1.1), Some(1.5)).1, Verdict::Stretch);
         assert_eq!(judge(Goal::PeerAtLeast(1.1), Some(1.6)).1, Verdict::Hit);
         assert_eq!(judge(Goal::Shown, None).1, Verdict::None);
+    }
+
+    #[test]
+    fn a_goal_may_be_about_ours_in_another_row() {
+        let mut results = results(150.0, 300.0, 300.0);
+        let figures = Figures::from([(Figure::Rate, 100.0)]);
+        results.add("read-64c", Who::Ours, Ok(figures));
+        let judge = |goal| judged(goal, None, &results);
+        let hit = (Some(1.5), Verdict::Hit);
+        assert_eq!(judge(Goal::RowAtMost("read-64c", 1.5)), hit);
+        assert_eq!(judge(Goal::RowAtMost("read-64c", 1.4)).1, Verdict::Miss);
+        assert_eq!(judge(Goal::RowAtLeast("read-64c", 1.5)), hit);
+        assert_eq!(judge(Goal::RowAtLeast("read-64c", 1.6)).1, Verdict::Miss);
+        let unknown = judge(Goal::RowAtMost("head-64c", 1.5));
+        assert_eq!(unknown, (None, Verdict::Unknown));
     }
 
     #[test]

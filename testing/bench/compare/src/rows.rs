@@ -27,6 +27,8 @@ pub(crate) enum Goal {
     LimitAtLeast(f64),
     /// Ours is at least so much of ours in another row.
     RowAtLeast(&'static str, f64),
+    /// Ours is at most so much of ours in another row.
+    RowAtMost(&'static str, f64),
     /// Ours is at least that.
     AtLeast(f64),
     /// Ours is at most that.
@@ -192,6 +194,14 @@ const MANY: &[Check] = &[
     shown(Figure::Anonymous),
 ];
 
+/// Of appends to streams that subscriptions mean.
+const MEANT: &[Check] = &[
+    check(Figure::Rate, Goal::RowAtLeast("append-globs-0", 0.9)),
+    shown(Figure::AnswerP50),
+    shown(Figure::AnswerP99),
+    shown(Figure::Processor),
+];
+
 const ROWS: &[Row] = &[
     Row::new("append-1c-1s", Kind::Append, |plan| over(plan, 1, 1))
         .who(ALL)
@@ -242,6 +252,20 @@ const ROWS: &[Row] = &[
     })
     .through_flushes()
     .checks(MANY),
+    Row::new("append-globs-0", Kind::Append, |plan| meant(plan, 0))
+        .who(OURS)
+        .checks(&[
+            shown(Figure::Rate),
+            shown(Figure::AnswerP50),
+            shown(Figure::AnswerP99),
+            shown(Figure::Processor),
+        ]),
+    Row::new("append-globs-1", Kind::Append, |plan| meant(plan, 1))
+        .who(OURS)
+        .checks(MEANT),
+    Row::new("append-globs-100", Kind::Append, |plan| meant(plan, 100))
+        .who(OURS)
+        .checks(MEANT),
     Row::new("json-16c", Kind::Json, |plan| over(plan, 16, 1)).checks(&[
         at_least(Figure::Rate, 1.5),
         shown(Figure::AnswerP99),
@@ -325,6 +349,25 @@ const ROWS: &[Row] = &[
         goal: Goal::AtMost(16.0),
         stretch: Some(4.0),
     }]),
+    Row::new("sse-1-at-500", Kind::Sse, |plan| {
+        live(plan, 1, Some(500.0));
+    })
+    .who(OURS)
+    .checks(&[
+        shown(Figure::ArrivalP50),
+        shown(Figure::ArrivalP99),
+        shown(Figure::Processor),
+    ]),
+    Row::new("live-1000-at-500", Kind::Live, |plan| {
+        live(plan, 1, Some(500.0));
+        plan.streams = 1000;
+    })
+    .who(OURS)
+    .checks(&[
+        shown(Figure::ArrivalP50),
+        check(Figure::ArrivalP99, Goal::RowAtMost("sse-1-at-500", 2.0)),
+        shown(Figure::Processor),
+    ]),
     Row::new("long-poll-100-at-100", Kind::LongPoll, |plan| {
         live(plan, 100, Some(100.0));
     })
@@ -357,6 +400,11 @@ fn over(plan: &mut Plan, connections: usize, streams: usize) {
 fn many(plan: &mut Plan, streams: usize) {
     over(plan, 256, streams);
     plan.duration *= u32::try_from(LONGER).expect("small");
+}
+
+fn meant(plan: &mut Plan, subscriptions: usize) {
+    over(plan, 64, 100_000);
+    plan.subscriptions = subscriptions;
 }
 
 fn live(plan: &mut Plan, subscribers: usize, rate: Option<f64>) {
@@ -403,7 +451,7 @@ mod tests {
         let mut seen = BTreeSet::new();
         for row in ROWS {
             for check in row.checks {
-                if let Goal::RowAtLeast(other, _) = check.goal {
+                if let Goal::RowAtLeast(other, _) | Goal::RowAtMost(other, _) = check.goal {
                     assert!(seen.contains(other), "{other} comes after {}", row.name);
                 }
             }

@@ -59,6 +59,9 @@ fn shape(plan: &Plan) -> String {
     } else if plan.kind != Kind::Create {
         parts.push(format!("messages of {} bytes", plan.size));
     }
+    if plan.subscriptions > 0 {
+        parts.push(format!("{} subscriptions", plan.subscriptions));
+    }
     if plan.batch > 1 {
         parts.push(format!("{} a request", plan.batch));
     }
@@ -104,6 +107,7 @@ pub(super) fn document(plan: &Plan, report: &Report) -> Value {
         "connections": plan.connections,
         "streams": plan.streams,
         "subscribers": plan.subscribers,
+        "subscriptions": plan.subscriptions,
         "size": plan.size,
         "batch": plan.batch,
         "rate": plan.rate,

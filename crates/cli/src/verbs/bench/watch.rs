@@ -31,12 +31,16 @@ struct Seen {
     elapsed: Duration,
     /// Streams that there may be.
     streams: usize,
+    subscriptions: usize,
     /// Whether what was appended is known to be there.
     is_verified: bool,
     is_stopped: bool,
     /// What changes as something comes of it after a stop.
-    state: Option<(Phase, usize)>,
+    state: Option<State>,
 }
+
+/// The phase, and how many streams and subscriptions there may be.
+pub(super) type State = (Phase, usize, usize);
 
 impl Watch {
     pub(super) fn new(bar: Bar) -> Self {
@@ -64,7 +68,7 @@ impl Watch {
     }
 
     /// What differs from the last time when the load still gets on.
-    pub(super) fn looks(&self) -> Option<(Phase, usize)> {
+    pub(super) fn looks(&self) -> Option<State> {
         self.seen().state
     }
 
@@ -90,6 +94,7 @@ impl Watch {
             .fact("deliveries", seen.deliveries)
             .fact("measured_s", measured)
             .fact("streams_left", seen.streams)
+            .fact("subscriptions_left", seen.subscriptions)
             .fact("stream_prefix", prefix(plan))
     }
 }
@@ -101,10 +106,11 @@ impl Seen {
             requests,
             deliveries,
             streams,
+            subscriptions,
             elapsed,
         } = progress;
-        self.streams = streams;
-        self.state = Some((phase, streams));
+        (self.streams, self.subscriptions) = (streams, subscriptions);
+        self.state = Some((phase, streams, subscriptions));
         if requests > 0 || deliveries > 0 {
             self.requests = requests;
             self.deliveries = deliveries;
@@ -136,11 +142,19 @@ impl Seen {
     }
 
     fn left(&self, plan: &Plan) -> String {
-        match self.streams {
+        let subscribed = match self.subscriptions {
+            0 => String::new(),
+            number => format!(
+                ", and up to {number} subscriptions whose ids begin with {}",
+                prefix(plan)
+            ),
+        };
+        let streams = match self.streams {
             0 => "none of its streams is there".to_owned(),
             streams if plan.keep => format!("up to {streams} streams are kept"),
             streams => format!("up to {streams} of its streams may still be there"),
-        }
+        };
+        streams + &subscribed
     }
 }
 
