@@ -38,6 +38,9 @@ pub(crate) struct Index {
     order: BTreeMap<u64, StreamId>,
     streams: HashMap<StreamId, Seen, FixedState>,
     watchers: BTreeMap<Key, Watcher>,
+    /// Who has nothing to do, as far as they know, and is told of the next change. Apart from the others,
+    /// so that a change costs nothing for those that are busy, however many mean the stream.
+    idle: BTreeSet<Key>,
     /// Counts changes of who watches what.
     version: u64,
     /// Lists of watchers that streams share.
@@ -73,8 +76,6 @@ struct Watcher {
     explicit: BTreeSet<StreamName>,
     /// All changes up to this one were looked at.
     looked: u64,
-    /// Has nothing to do, as far as it knows, and is told of the next change.
-    idle: bool,
     due: Option<Timestamp>,
     /// Streams that are gone: their cursors can go too.
     gone: Vec<StreamId>,
@@ -94,6 +95,7 @@ impl Index {
             order: BTreeMap::new(),
             streams: HashMap::with_hasher(FixedState::with_seed(seed)),
             watchers: BTreeMap::new(),
+            idle: BTreeSet::new(),
             version: 0,
             shared: HashSet::with_hasher(FixedState::with_seed(seed)),
             visits: BTreeSet::new(),
@@ -113,7 +115,6 @@ impl Index {
             config,
             explicit,
             looked: self.last,
-            idle: false,
             due: None,
             gone: Vec::new(),
         };
@@ -126,8 +127,8 @@ impl Index {
         if let Some(watcher) = self.watchers.get_mut(&key) {
             watcher.explicit = explicit;
             watcher.looked = 0;
-            watcher.idle = false;
         }
+        self.idle.remove(&key);
         self.others_watch();
     }
 
@@ -135,6 +136,7 @@ impl Index {
     pub(crate) fn unwatch(&mut self, key: Key) {
         self.set_due(key, None);
         self.watchers.remove(&key);
+        self.idle.remove(&key);
         self.visits.remove(&key);
         self.others_watch();
     }
@@ -200,13 +202,7 @@ impl Index {
         if !watched_by.is_empty() {
             self.order.insert(self.last, id);
         }
-        for key in watched_by.iter() {
-            if let Some(watcher) = self.watchers.get_mut(key).filter(|w| w.idle) {
-                watcher.idle = false;
-                watcher.looked = self.last - 1;
-                self.visits.insert(*key);
-            }
-        }
+        self.tell_idle(&watched_by);
         let found = Found {
             id,
             name,
@@ -220,6 +216,24 @@ impl Index {
             version: self.version,
         };
         self.streams.insert(id, seen);
+    }
+
+    /// Whoever of these is idle is to be looked after because of the latest change.
+    fn tell_idle(&mut self, watched_by: &[Key]) {
+        let told: Vec<Key> = if self.idle.len() < watched_by.len() {
+            let means = |key: &&Key| watched_by.binary_search(key).is_ok();
+            self.idle.iter().filter(means).copied().collect()
+        } else {
+            let is_idle = |key: &&Key| self.idle.contains(key);
+            watched_by.iter().filter(is_idle).copied().collect()
+        };
+        for key in told {
+            self.idle.remove(&key);
+            if let Some(watcher) = self.watchers.get_mut(&key) {
+                watcher.looked = self.last - 1;
+            }
+            self.visits.insert(key);
+        }
     }
 
     fn who_watches(&mut self, name: &StreamName) -> Arc<[Key]> {
@@ -264,7 +278,7 @@ impl Index {
         }
         watcher.looked = looked;
         if found.is_empty() && then_idle {
-            watcher.idle = true;
+            self.idle.insert(key);
         }
         found
     }
@@ -320,8 +334,9 @@ impl Index {
     /// Lets go of what all have looked at. Who is idle has looked at all: it would have been told.
     fn tidy(&mut self) {
         let last = self.last;
-        let looked = self.watchers.values_mut().map(|watcher| {
-            if watcher.idle {
+        let idle = &self.idle;
+        let looked = self.watchers.iter_mut().map(|(key, watcher)| {
+            if idle.contains(key) {
                 watcher.looked = last;
             }
             watcher.looked
