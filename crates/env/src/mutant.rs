@@ -42,6 +42,12 @@ pub enum Mutant {
     TrustDamagedBytes,
     /// A log that is damaged before its end is cut there.
     CutDamagedLog,
+    /// A worker of a subscription whose wake is over is let through as if it held the wake of now.
+    LetFencedThrough,
+    /// Acks of subscriptions are answered and not kept.
+    ForgetAcks,
+    /// What was appended before a start gives rise to no wake.
+    LoseWakesAtStart,
 }
 
 #[cfg(feature = "mutants")]
@@ -67,7 +73,7 @@ mod chosen {
 
     const VARIABLE: &str = "MILLRACE_MUTANT";
 
-    const ALL: [(&str, Mutant); 16] = [
+    const ALL: [(&str, Mutant); 19] = [
         ("acknowledge-before-sync", Mutant::AcknowledgeBeforeSync),
         ("publish-before-sync", Mutant::PublishBeforeSync),
         ("answer-before-publish", Mutant::AnswerBeforePublish),
@@ -90,6 +96,9 @@ mod chosen {
         ("forget-directory-sync", Mutant::ForgetDirectorySync),
         ("trust-damaged-bytes", Mutant::TrustDamagedBytes),
         ("cut-damaged-log", Mutant::CutDamagedLog),
+        ("let-fenced-through", Mutant::LetFencedThrough),
+        ("forget-acks", Mutant::ForgetAcks),
+        ("lose-wakes-at-start", Mutant::LoseWakesAtStart),
     ];
 
     /// The one defect of this process. A static, because it stands for a line of code that is wrong.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use millrace_engine::{OpenError, Options};
 use millrace_env::{Env, Listener, tasks};
+use millrace_subscribe::Deliver;
 use tokio::{
     sync::oneshot,
     task::{JoinSet, spawn_local},
@@ -28,12 +29,13 @@ pub struct OneThread {
 
 impl OneThread {
     /// Starts one inside a `LocalSet`: a core for each listener, which are as many as the engine's
-    /// shards.
+    /// shards. `deliver` takes the place of the sockets that webhooks are reached by.
     pub fn start<L: Listener>(
         listeners: Vec<L>,
         env: Env,
         engine: Options,
         config: Config,
+        deliver: Arc<dyn Deliver>,
     ) -> Self {
         let (running, signals, tell) = Running::new(config, env.clone());
         let mut cores = JoinSet::new();
@@ -52,7 +54,8 @@ impl OneThread {
             }
         });
         spawn_local(async move {
-            let opened = tasks::blocking(move || open(&app, env, engine, shards, driver)).await;
+            let open = move || open(&app, env, engine, shards, driver, deliver);
+            let opened = tasks::blocking(open).await;
             // Whoever started the server may not care.
             let _ = tell.send(opened);
         });

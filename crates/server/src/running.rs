@@ -4,7 +4,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use millrace_engine::{Engine, OpenError, Opened, Options, Shard};
 use millrace_env::{Env, Switch, sleep};
-use millrace_subscribe::{Driver, Rules, SubscriptionOptions, Subscriptions, Webhooks};
+use millrace_subscribe::{Deliver, Driver, Rules, SubscriptionOptions, Subscriptions};
 use millrace_wire::state::Latest;
 use tokio::sync::{mpsc, oneshot};
 
@@ -125,6 +125,7 @@ pub(crate) fn open(
     mut options: Options,
     cores: Vec<oneshot::Sender<Shard>>,
     driver: oneshot::Sender<Driver>,
+    deliver: Arc<dyn Deliver>,
 ) -> Result<(), OpenError> {
     options.fold.get_or_insert(Latest::fold);
     let Opened { engine, shards } = millrace_engine::open(env, options)?;
@@ -132,7 +133,7 @@ pub(crate) fn open(
         // A core ends early only when the server drains; then nobody will ask this shard.
         let _ = core.send(shard);
     }
-    let (subscriptions, its_driver) = subscriptions(app, &engine);
+    let (subscriptions, its_driver) = subscriptions(app, &engine, deliver);
     app.open(engine, subscriptions);
     // As with cores.
     let _ = driver.send(its_driver);
@@ -140,13 +141,17 @@ pub(crate) fn open(
 }
 
 /// The subscriptions of an engine, and what has to be run for them.
-pub(crate) fn subscriptions(app: &App, engine: &Engine) -> (Subscriptions, Driver) {
+pub(crate) fn subscriptions(
+    app: &App,
+    engine: &Engine,
+    deliver: Arc<dyn Deliver>,
+) -> (Subscriptions, Driver) {
     let options = SubscriptionOptions {
         public_url: app.config.public_url.clone(),
         rules: Rules {
             allow_local: app.config.allow_local_webhooks,
         },
-        deliver: Arc::new(Webhooks::default()),
+        deliver,
         key_age_max: app.config.webhook_key_age,
     };
     Subscriptions::new(engine.clone(), options)

@@ -12,7 +12,7 @@ use std::{
 
 use millrace_engine::{Engine, OpenError, Options, Shard};
 use millrace_env::{Env, tasks};
-use millrace_subscribe::Driver;
+use millrace_subscribe::{Driver, Webhooks};
 use tokio::{net::TcpSocket, sync::oneshot};
 
 use crate::{
@@ -90,7 +90,8 @@ impl Server {
         let opening = Arc::clone(&app);
         threads.push(tasks::thread("millrace-open", move || {
             // Whoever started the server may not care.
-            let _ = tell.send(open(&opening, env, engine, shards, driver));
+            let deliver = Arc::new(Webhooks::default());
+            let _ = tell.send(open(&opening, env, engine, shards, driver, deliver));
         })?);
         Ok(Self {
             address,

@@ -1,6 +1,7 @@
 //! The subscriptions of a server, as the driver's thread has them, and how one is changed.
 
 use std::{
+    borrow::Cow,
     cell::{Cell, Ref, RefCell},
     collections::{BTreeMap, BTreeSet},
     rc::Rc,
@@ -12,7 +13,10 @@ use millrace_core::{
     subscription::{Subscription, SubscriptionConfig, SubscriptionEvent, SubscriptionId, WakeId},
 };
 use millrace_engine::Engine;
-use millrace_env::Switch;
+use millrace_env::{
+    Switch,
+    mutant::{self, Mutant},
+};
 use ring::digest;
 use tokio::sync::{Mutex, Notify};
 
@@ -234,7 +238,7 @@ impl Book {
         inner: &mut Inner,
         facts: Vec<SubscriptionEvent>,
     ) -> Result<(), Refusal> {
-        inner.journal.add(&facts).await?;
+        inner.journal.add(&kept(&facts)).await?;
         for fact in &facts {
             if matches!(fact, SubscriptionEvent::Woken { .. }) {
                 self.counters.wakes.increment();
@@ -306,6 +310,21 @@ impl Book {
     pub(crate) fn origin<'a>(&'a self, state: &'a Subscription) -> &'a str {
         self.options.public_url.as_deref().unwrap_or(&state.origin)
     }
+}
+
+/// What of these facts is kept: all.
+fn kept(facts: &[SubscriptionEvent]) -> Cow<'_, [SubscriptionEvent]> {
+    let mut facts = Cow::Borrowed(facts);
+    if mutant::is(Mutant::ForgetAcks) {
+        for fact in facts.to_mut() {
+            if let SubscriptionEvent::Acked { cursors, .. }
+            | SubscriptionEvent::Ended { cursors, .. } = fact
+            {
+                cursors.clear();
+            }
+        }
+    }
+    facts
 }
 
 /// The name of a subscription's journals, without the number.

@@ -15,7 +15,10 @@ use std::{
 use foldhash::fast::FixedState;
 use millrace_core::StreamId;
 use millrace_engine::{Change, Engine};
-use millrace_env::sleep;
+use millrace_env::{
+    mutant::{self, Mutant},
+    sleep,
+};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinSet,
@@ -73,10 +76,12 @@ pub async fn run(driver: Driver) {
         }
     }
     let mut tasks = Tasks::default();
-    if book.len() > 0 {
+    if book.len() > 0 && !mutant::is(Mutant::LoseWakesAtStart) {
         tasks.work.spawn_local(catch_up(Rc::clone(&book)));
     } else {
-        book.engine.ignore_changes();
+        if book.len() == 0 {
+            book.engine.ignore_changes();
+        }
         book.caught_up.on();
     }
     tasks.work.spawn_local(look_after_keys(Rc::clone(&book)));
@@ -143,8 +148,9 @@ async fn serve(
             },
             () = stopping.wait(), if !is_stopping => tasks.work.abort_all(),
             () = book.news.notified() => {}
-            () = changes(book, had_changes) => {}
-            () = until_due(book) => {}
+            // Once it stops, nobody takes these up any more: they would be news for ever.
+            () = changes(book, had_changes), if !is_stopping => {}
+            () = until_due(book), if !is_stopping => {}
         }
     }
 }

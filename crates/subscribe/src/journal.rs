@@ -3,6 +3,9 @@
 //! BOUND: when a journal has grown to more than twice what its state takes, it is written anew: a
 //! stream with the next number, which counts from the moment that its last fact is there; then the
 //! old one is deleted. A start takes the highest that is whole, and deletes the others.
+//!
+//! INVARIANT: nothing is added while one with the next number may be there, written by halves as far as
+//! anybody was told and whole on disk: a start would take that one, and what was added would be gone.
 
 use std::marker::PhantomData;
 
@@ -27,6 +30,8 @@ pub(crate) struct Journal<T> {
     bytes: u64,
     /// How many there were when it was last written anew.
     bytes_whole: u64,
+    /// One with the next number may be there.
+    is_doubtful: bool,
     facts: PhantomData<fn(T)>,
 }
 
@@ -43,6 +48,7 @@ impl<T: Serialize + DeserializeOwned> Journal<T> {
             number: 1,
             bytes: 0,
             bytes_whole: 0,
+            is_doubtful: false,
             facts: PhantomData,
         };
         own.write_whole(1, facts).await?;
@@ -56,6 +62,10 @@ impl<T: Serialize + DeserializeOwned> Journal<T> {
         }
         let piece = piece_of(facts)?;
         let bytes = piece.len() as u64;
+        if self.is_doubtful {
+            delete(&self.engine, &self.name(self.number + 1)).await?;
+            self.is_doubtful = false;
+        }
         let name = self.name(self.number);
         append(&self.engine, &name, piece).await?;
         self.bytes += bytes;
@@ -120,6 +130,7 @@ impl<T: Serialize + DeserializeOwned> Journal<T> {
                     number,
                     bytes,
                     bytes_whole: bytes / 2,
+                    is_doubtful: false,
                     facts: PhantomData,
                 };
                 // Numbers grow in the order of names.
@@ -145,8 +156,8 @@ impl<T: Serialize + DeserializeOwned> Journal<T> {
                 Ok(())
             }
             Err(refusal) => {
-                // Without its last fact it counts for nothing, now or at the next start.
-                let _ = delete(&self.engine, &name).await;
+                // Its last fact may be on disk though its append was refused.
+                self.is_doubtful = delete(&self.engine, &name).await.is_err();
                 Err(refusal)
             }
         }

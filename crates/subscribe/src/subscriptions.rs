@@ -14,10 +14,12 @@ use std::{
 use millrace_core::{
     Offset, Refusal, StreamId, StreamName,
     subscription::{
-        Ack, Claimed, Delivery, Phase, SubscriptionConfig, SubscriptionId, SubscriptionRefusal,
+        Ack, Claimed, Delivery, Phase, Subscription, SubscriptionConfig, SubscriptionId,
+        SubscriptionRefusal,
     },
 };
 use millrace_engine::Engine;
+use millrace_env::mutant::{self, Mutant};
 use millrace_wire::{
     Problem,
     subscription::{AckRequest, Wake, acked, key_set},
@@ -315,7 +317,7 @@ impl Book {
             return Err(SubscriptionRefusal::OtherDelivery.into());
         }
         let claims = self.shown(&inner, r#use, shown).await?;
-        let claimed = claimed(&claims, &request);
+        let claimed = claimed(&claims, &request, &inner.state);
         let done = request.done;
         // Fenced comes before anything that its offsets may have wrong.
         let nothing = Ack {
@@ -347,7 +349,9 @@ impl Book {
             return Err(SubscriptionRefusal::OtherDelivery.into());
         }
         let claims = self.shown(&inner, Use::Claim, shown).await?;
-        let judged = inner.state.release(claimed(&claims, request), self.now());
+        let judged = inner
+            .state
+            .release(claimed(&claims, request, &inner.state), self.now());
         let fact = self.judged(judged)?;
         self.record(&entry, &mut inner, vec![fact]).await?;
         self.visit(&entry);
@@ -402,7 +406,20 @@ impl Book {
     }
 }
 
-fn claimed<'a>(claims: &'a token::Claims, request: &'a AckRequest) -> Claimed<'a> {
+fn claimed<'a>(
+    claims: &'a token::Claims,
+    request: &'a AckRequest,
+    current: &'a Subscription,
+) -> Claimed<'a> {
+    if mutant::is(Mutant::LetFencedThrough) {
+        let wake_id = current.wake_id().map_or("", |wake| wake.0.as_str());
+        return Claimed {
+            token_generation: current.generation,
+            token_wake: wake_id,
+            generation: current.generation,
+            wake_id,
+        };
+    }
     Claimed {
         token_generation: claims.r#gen,
         token_wake: &claims.wake,

@@ -20,7 +20,7 @@ use millrace_core::{
 };
 use millrace_engine::{Engine, From, NewStream, Opened, Options, open};
 use millrace_env::{
-    Clock, Env, Rng, SimDisk, sleep,
+    Clock, Env, Fault as DiskFault, FaultError, FaultOp, Rng, SimDisk, sleep,
     tasks::{self, Took},
 };
 use millrace_subscribe::{
@@ -219,6 +219,13 @@ impl Life {
         let config = wire::create(body.as_bytes()).unwrap();
         let made = self.subscriptions.create(id(), config, String::new());
         made.await.map(|(_, told)| json(&told))
+    }
+
+    async fn add(&self, names: impl IntoIterator<Item = String>) -> Result<(), Fault> {
+        let names = names
+            .into_iter()
+            .map(|name| StreamName::new(&name).unwrap());
+        self.subscriptions.add(id(), names.collect()).await
     }
 
     async fn told(&self) -> Value {
@@ -745,4 +752,61 @@ fn nothing_is_lost_or_told_twice_whatever_fails() {
                 .await;
         });
     }
+}
+
+/// The journal is written anew to a stream of another shard, whose log fails in the last sync, as the
+/// process sees it; all of it is on disk. The old journal goes on, and the next start finds both.
+#[test]
+fn a_journal_that_could_not_be_renewed_keeps_what_is_answered_after_that() {
+    simulated(|| async {
+        let names = |letter: char| (0..800).map(move |number| format!("{letter}/{number:040}"));
+        for failing in 0..16 {
+            let mut world = World::new(failing + 1);
+            let answered = world
+                .live(End::Kill, async |life| {
+                    life.create(PULL).await.unwrap();
+                    life.add(names('x')).await.unwrap();
+                    let fault = DiskFault::new(FaultOp::Sync, FaultError::Io).after(failing);
+                    life.disk.fail(fault);
+                    let _ = life.add(names('y')).await;
+                    life.add(["z".to_owned()]).await.is_ok()
+                })
+                .await;
+            world
+                .live(End::Kill, async |life| {
+                    let is_there = life.acked("z").await != "none";
+                    assert!(is_there || !answered, "sync {failing} failed");
+                })
+                .await;
+        }
+    });
+}
+
+/// A loop that never rests lets no time pass where time is simulated, so that only another thread can end
+/// the test.
+#[test]
+fn a_driver_rests_while_the_server_stops() {
+    let (done, wait) = std::sync::mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        let waited = wait.recv_timeout(Duration::from_mins(1));
+        if waited == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            eprintln!("the driver does not rest");
+            std::process::abort();
+        }
+    });
+    simulated(|| async {
+        let mut world = World::new(1);
+        world
+            .live(End::Stop, async |life| {
+                life.create(PULL).await.unwrap();
+                life.append("e/1", "x").await.unwrap();
+                life.claim("w").await.unwrap();
+                life.engine.stop_readers();
+                life.append("e/1", "y").await.unwrap();
+                // The lease runs out meanwhile.
+                sleep(Duration::from_secs(5)).await;
+            })
+            .await;
+    });
+    drop(done);
 }

@@ -10,7 +10,8 @@
 //! - closed is final;
 //! - deleted stays deleted, and another life of the name has other offsets;
 //! - positions keep their order, and each has one offset;
-//! - a producer's request that is sent again never makes a second copy.
+//! - a producer's request that is sent again never makes a second copy;
+//! - a wake of a subscription is one worker's, and what is processed stays so.
 //!
 //! Layout: [`watch`] (pure), [`judge`] (pure) and [`message`] (what its clients write), [`tee`] (the
 //! connections between a client and the server, read in passing).

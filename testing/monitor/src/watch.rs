@@ -21,6 +21,7 @@ mod name;
 mod prefixes;
 mod reads;
 mod spans;
+mod subscriptions;
 mod sum;
 mod token;
 mod writes;
@@ -44,6 +45,7 @@ use exchange::{Answer, Body, Coming};
 use life::{Fault, Sight, Tick};
 use name::{Name, Sure};
 use prefixes::{Contradiction, Prefixes};
+use subscriptions::Subscription;
 
 /// BOUND: exchanges whose first lines are remembered, to be named in violations.
 const LINES_MAX: usize = 1 << 14;
@@ -63,6 +65,10 @@ pub struct Watcher {
     is_blind: bool,
     /// Names of streams that may be trimmed: they are not known to begin at their first byte.
     trimmed: HashSet<String>,
+    /// Names of streams that may be forks.
+    copies: HashSet<String>,
+    /// By id.
+    subscriptions: HashMap<String, Subscription>,
     violations: Vec<Violation>,
     counts: Counts,
 }
@@ -111,7 +117,10 @@ impl Watcher {
     pub fn ask(&mut self, method: &str, target: &str, fields: &Fields) -> Exchange {
         let asking = Asking::new(method, target, fields);
         // What is appended is not all seen to be sent from here on.
-        self.is_blind |= matches!(asking.verb, Verb::Control);
+        if let Verb::Control(control) = &asking.verb {
+            self.is_blind = true;
+            self.controlling(control);
+        }
         self.exchanges += 1;
         let number = self.exchanges;
         if let Some(name) = &asking.name {
@@ -124,6 +133,9 @@ impl Watcher {
                 Verb::Delete => name.deleting(),
                 Verb::Create(create) => {
                     name.may_close |= create.closes;
+                    if create.fork.is_some() {
+                        self.copies.extend(asking.name.clone());
+                    }
                 }
                 Verb::Append(append) => name.may_close |= append.closes,
                 _ => {}
@@ -190,6 +202,8 @@ impl Watcher {
         };
         exchange.is_over = true;
         let (Some(name), now) = (exchange.asking.name.clone(), self.tick()) else {
+            let now = self.clock;
+            self.controlled(exchange, &answer, now);
             if matches!(exchange.asking.verb, Verb::Unclear) && answer.status < 400 {
                 self.blind();
             }
@@ -212,7 +226,7 @@ impl Watcher {
             Verb::Head => self.looked(&told),
             Verb::Read(from) => self.read(&told, self.reads_from(&name, *from)),
             Verb::Unclear if answer.status < 400 => self.blind(),
-            Verb::Trim | Verb::Control | Verb::Other | Verb::Unclear => {}
+            Verb::Trim | Verb::Control(_) | Verb::Other | Verb::Unclear => {}
         }
     }
 

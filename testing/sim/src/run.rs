@@ -20,7 +20,10 @@ use tokio::{
 };
 
 use crate::{
-    clients::{self, CLIENTS, Caller},
+    clients::{
+        self, CLIENTS, Caller, hook, wake,
+        worker::{BY_NAME, BY_PATTERN},
+    },
     clock::LoopClock,
     http::Request,
     medium::Temper,
@@ -35,7 +38,7 @@ use crate::{
 };
 
 /// Once nothing fails any more, all clients get their answers within this time.
-const ENDS_WITHIN: Duration = Duration::from_mins(10);
+const ENDS_WITHIN: Duration = Duration::from_mins(40);
 /// More than this many broken promises say nothing new.
 const VIOLATIONS_MAX: usize = 10;
 
@@ -190,9 +193,15 @@ impl Run {
         }
         drop(saboteurs);
         saboteur::calm(&self.world, &self.server.temper);
+        let busy = self.server.chance.millis(500, 3000);
         let mut auditor = Caller::new(&self.world, CLIENTS + 1, Chance::new(self.seed, 1005));
         self.calmly(async |world| {
-            end(clients, world).await;
+            // For a while everything works: what goes wrong in here was not to be blamed on a start.
+            sleep(busy).await;
+            world.stop();
+            end(clients.others, world).await;
+            world.settle();
+            end(clients.subscribers, world).await;
             audit(&mut auditor).await;
         })
         .await;
@@ -332,9 +341,8 @@ fn is_distrust(error: &OpenError) -> bool {
     )
 }
 
-/// Lets all clients finish what they are at.
+/// Lets clients finish what they are at.
 async fn end(mut clients: JoinSet<()>, world: &World) {
-    world.stop();
     let all = async { while clients.join_next().await.is_some() {} };
     if timeout(ENDS_WITHIN, all).await.is_none() {
         let what = format!("{} clients still wait for their answers", clients.len());
@@ -342,8 +350,9 @@ async fn end(mut clients: JoinSet<()>, world: &World) {
     }
 }
 
-/// Everything that anybody was told is there, and HEAD says the same as reads.
+/// Everything that anybody was told is there, HEAD says the same as reads, and what was processed stays so.
 async fn audit(auditor: &mut Caller) {
+    audit_subscriptions(auditor).await;
     for live in auditor.world.board() {
         auditor.verify(&live).await;
         let request = Request::new("HEAD", &live.name, "");
@@ -355,6 +364,21 @@ async fn audit(auditor: &mut Caller) {
         if head.next() != Some(whole.tail.as_str()) || head.closed() != whole.closed {
             let what = format!("HEAD, where reads end at {}, of", whole.tail);
             auditor.wrong(&what, &live.name, &response);
+        }
+    }
+}
+
+async fn audit_subscriptions(auditor: &mut Caller) {
+    let board = hook::expected(&auditor.world);
+    for (id, expected) in [
+        (hook::ID, board),
+        (BY_PATTERN.id, BY_PATTERN.expected(&auditor.world)),
+        (BY_NAME.id, BY_NAME.expected(&auditor.world)),
+    ] {
+        let left = wake::unprocessed(auditor, id, &expected).await;
+        if !left.is_empty() {
+            let what = format!("subscription {id} was served to the end, and then {left:?}");
+            auditor.world.monitor().violation(what);
         }
     }
 }

@@ -16,6 +16,7 @@ use millrace_engine::{OpenError, Options};
 use millrace_env::{Env, Rng, SimDisk, sleep, timeout};
 use millrace_kill::schedule::Chance;
 use millrace_server::{Config, Stopped, one_thread::OneThread};
+use millrace_subscribe::Deliver;
 use tokio::{sync::Notify, task::LocalSet, time::Instant};
 
 use crate::{
@@ -90,6 +91,7 @@ impl Server {
             },
             config: self.config.clone(),
             env: self.env(&power),
+            deliver: Arc::clone(&self.world.inbox) as _,
             power: power.clone(),
         };
         let tell = Rc::clone(&ended);
@@ -177,12 +179,14 @@ struct Life {
     options: Options,
     config: Config,
     env: Env,
+    deliver: Arc<dyn Deliver>,
     power: Power,
 }
 
 impl Life {
     async fn run(self, listeners: Vec<SimListener>) -> Ended {
-        let mut server = OneThread::start(listeners, self.env, self.options, self.config);
+        let mut server =
+            OneThread::start(listeners, self.env, self.options, self.config, self.deliver);
         if let Err(error) = server.opened().await {
             return Ended::NotOpened(error);
         }

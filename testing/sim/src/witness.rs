@@ -30,6 +30,11 @@ impl Monitor {
         Passing::new(self.watcher.clone())
     }
 
+    /// The watcher, for who sees what passes on no connection.
+    pub(crate) fn watcher(&self) -> tee::Shared {
+        self.watcher.clone()
+    }
+
     /// What happened that must not, whoever noticed.
     pub(crate) fn violations(&mut self) -> &[String] {
         let seen = self.watcher.lock().violations().to_vec();

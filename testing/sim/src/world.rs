@@ -13,6 +13,7 @@ use millrace_env::{Clock as _, SimDisk};
 use tokio::sync::RwLock;
 
 use crate::{
+    clients::hook::Inbox,
     clock::LoopClock,
     mishap::Mishap,
     net::{Net, UNDER_WAY_MAX},
@@ -40,11 +41,14 @@ pub(crate) struct World {
     pub(crate) clock: Arc<LoopClock>,
     pub(crate) trace: Trace,
     pub(crate) durability: Durability,
+    /// Where webhooks are delivered to.
+    pub(crate) inbox: Arc<Inbox>,
     /// The disk of the server of now.
     disk: RefCell<Arc<SimDisk>>,
     monitor: RefCell<Monitor>,
     board: RefCell<Vec<Rc<Live>>>,
     is_stopping: Cell<bool>,
+    is_settled: Cell<bool>,
     /// When each server was started.
     starts: RefCell<Vec<Duration>>,
     /// When the wall clock was last set.
@@ -70,15 +74,19 @@ impl World {
         disk: Arc<SimDisk>,
         durability: Durability,
     ) -> Self {
+        let monitor = Monitor::default();
+        let inbox = Inbox::new(trace.clone(), monitor.watcher());
         Self {
             net,
             clock,
             trace,
             durability,
+            inbox,
             disk: RefCell::new(disk),
-            monitor: RefCell::default(),
+            monitor: RefCell::new(monitor),
             board: RefCell::default(),
             is_stopping: Cell::new(false),
+            is_settled: Cell::new(false),
             starts: RefCell::default(),
             jumped_at: Cell::default(),
             disk_fails: Cell::new(false),
@@ -122,6 +130,15 @@ impl World {
 
     pub(crate) fn is_stopping(&self) -> bool {
         self.is_stopping.get()
+    }
+
+    /// Nobody appends any more.
+    pub(crate) fn settle(&self) {
+        self.is_settled.set(true);
+    }
+
+    pub(crate) fn is_settled(&self) -> bool {
+        self.is_settled.get()
     }
 
     /// A server begins on this disk.

@@ -32,13 +32,19 @@ fn the_server_keeps_its_promises_and_everything_goes_wrong() {
     }
     for what in [
         "acknowledged",
+        "acks",
+        "acks of who was fenced",
         "answers lost",
         "answers that say not now",
+        "deliveries taken",
         "duplicates",
         "lives cut off",
         "lives that ended in order",
         "lives that stopped writing",
         "streams expired",
+        "subscriptions that were served to the end",
+        "wakes claimed",
+        "workers that died with a wake",
     ] {
         assert!(tally.contains_key(what), "no {what} in {tally:?}");
     }

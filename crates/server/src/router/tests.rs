@@ -100,7 +100,8 @@ async fn with_engine_and<F: Future<Output = ()>>(access: Access, test: impl FnOn
     let mut options = Options::for_memory(64 << 20);
     options.wal_segment_bytes = 1 << 20;
     let Opened { engine, shards } = millrace_engine::open(app.env.clone(), options).unwrap();
-    let (subscriptions, driver) = crate::running::subscriptions(&app, &engine);
+    let deliver = std::sync::Arc::new(millrace_subscribe::Webhooks::default());
+    let (subscriptions, driver) = crate::running::subscriptions(&app, &engine, deliver);
     app.open(engine.clone(), subscriptions.clone());
     let local = LocalSet::new();
     local.spawn_local(millrace_subscribe::run(driver));

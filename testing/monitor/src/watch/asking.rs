@@ -4,7 +4,7 @@ use std::fmt;
 
 use percent_encoding::percent_decode_str;
 
-use super::{content::Kind, token::Token};
+use super::{content::Kind, subscriptions::Control, token::Token};
 
 const PREFIX: &str = "/v1/stream/";
 /// Appends to streams that its body names.
@@ -81,7 +81,7 @@ pub(crate) enum Verb {
     /// Something that no stream changes by.
     Other,
     /// Something of a subscription: the server appends to a stream for it.
-    Control,
+    Control(Control),
     /// Something that may change a stream, and nobody knows which.
     Unclear,
 }
@@ -154,7 +154,10 @@ impl Asking {
             }
             _ if fields.get("stream-compact-after-bytes").is_some() => (None, Verb::Unclear),
             // A wake is an append of the server's own, to a stream that the watcher knows.
-            Some(Ok(name)) if name.starts_with(CONTROL) => (None, Verb::Control),
+            Some(Ok(name)) if name.starts_with(CONTROL) => {
+                let control = Control::new(method, &name[CONTROL.len()..]);
+                (None, Verb::Control(control))
+            }
             Some(Ok(name)) if method == "POST" && name.ends_with(TRIM) => {
                 let stream = name.trim_end_matches(TRIM);
                 (Some(stream.to_owned()), Verb::Trim)

@@ -1,6 +1,8 @@
 //! The watcher must be able to condemn: every kind of answer that cannot be, and beside it the honest
 //! one that looks much like it.
 
+use serde_json::{Value, json};
+
 use super::*;
 
 /// A client and a server in one, whose exchanges the watcher sees.
@@ -560,4 +562,153 @@ fn a_violation_names_the_answers_that_contradict_each_other() {
         violation.seen[1].starts_with("#5 HEAD /v1/stream/s → 200"),
         "{violation:?}"
     );
+}
+
+/// Subscriptions: wakes that are given out, acked and given back.
+impl Scene {
+    fn asked_of(&mut self, method: &str, below: &str, body: &Value) -> Exchange {
+        let target = format!("/v1/stream/__ds/subscriptions/a{below}");
+        self.ask(method, &target, &[], body.to_string().as_bytes())
+    }
+
+    fn claim(&mut self, generation: u64, acked: &str, tail: &str) {
+        let asked = self.asked_of("POST", "/claim", &json!({"worker": "w"}));
+        self.claimed(asked, generation, acked, tail);
+    }
+
+    fn claimed(&mut self, asked: Exchange, generation: u64, acked: &str, tail: &str) {
+        let wake = wake(generation, acked, tail);
+        self.answer(asked, 200, &[], wake.to_string().as_bytes());
+    }
+
+    fn acking(&mut self, generation: u64, offset: &str, done: bool) -> Exchange {
+        let acks = [json!({"stream": "s", "offset": offset})];
+        let body = json!({"wake_id": "w", "generation": generation, "acks": acks, "done": done});
+        self.asked_of("POST", "/ack", &body)
+    }
+
+    fn ack(&mut self, generation: u64, offset: &str, done: bool) {
+        let asked = self.acking(generation, offset, done);
+        self.answer(asked, 200, &[], b"{}");
+    }
+
+    fn subscription(&mut self, acked: &str) {
+        let asked = self.asked_of("GET", "", &json!({}));
+        let told = json!({"streams": [{"path": "s", "acked_offset": acked}]});
+        self.answer(asked, 200, &[], told.to_string().as_bytes());
+    }
+}
+
+fn wake(generation: u64, acked: &str, tail: &str) -> Value {
+    let row = json!({"path": "s", "acked_offset": acked, "tail_offset": tail});
+    json!({"subscription_id": "a", "wake_id": "w", "generation": generation, "streams": [row]})
+}
+
+#[test]
+fn a_generation_is_given_out_once() {
+    let [start, end] = [token(5, 0), token(5, 9)];
+    let mut scene = three();
+    scene.claim(1, &start, &end);
+    scene.claim(3, &start, &end);
+    scene.fine();
+    scene.claim(3, &start, &end);
+    scene.condemned("was given out twice");
+    let mut scene = three();
+    scene.claim(3, &start, &end);
+    let other = wake(2, &start, &end).to_string();
+    scene.watcher.delivered(other.as_bytes());
+    scene.condemned("generation 2 comes after 3");
+}
+
+#[test]
+fn claims_under_way_at_once_may_be_answered_in_any_order() {
+    let [start, end] = [token(5, 0), token(5, 9)];
+    let mut scene = three();
+    let early = scene.asked_of("POST", "/claim", &json!({"worker": "w"}));
+    scene.claim(2, &start, &end);
+    scene.claimed(early, 1, &start, &end);
+    scene.fine();
+}
+
+#[test]
+fn who_is_fenced_moves_nothing() {
+    let [start, end] = [token(5, 0), token(5, 9)];
+    let mut scene = three();
+    scene.claim(1, &start, &end);
+    let under_way = scene.acking(1, &end, false);
+    scene.claim(2, &start, &end);
+    scene.answer(under_way, 200, &[], b"{}");
+    let late = scene.acking(1, &end, true);
+    scene.answer(late, 409, &[], b"{}");
+    scene.fine();
+    scene.ack(1, &end, false);
+    scene.condemned("generation 1 was let through after 2");
+}
+
+#[test]
+fn a_wake_that_is_done_is_over() {
+    let [start, end] = [token(5, 0), token(5, 9)];
+    let mut scene = three();
+    scene.claim(1, &start, &end);
+    scene.ack(1, &start, false);
+    scene.ack(1, &end, true);
+    scene.fine();
+    scene.ack(1, &end, true);
+    scene.condemned("generation 1 was let through after its end");
+}
+
+#[test]
+fn cursors_never_go_back() {
+    let [start, middle, end] = [token(5, 0), token(5, 6), token(5, 9)];
+    for goes_back in [false, true] {
+        let mut scene = three();
+        scene.claim(1, &start, &end);
+        scene.ack(1, &middle, true);
+        scene.subscription(&middle);
+        scene.claim(2, if goes_back { &start } else { &middle }, &end);
+        if goes_back {
+            scene.condemned("was processed to");
+        } else {
+            scene.fine();
+        }
+    }
+}
+
+#[test]
+fn a_stream_that_is_made_anew_is_processed_from_its_start() {
+    let [start, end] = [token(5, 0), token(5, 9)];
+    let mut scene = three();
+    scene.claim(1, &start, &end);
+    scene.ack(1, &end, true);
+    scene.delete("s");
+    scene.create("s", 8);
+    scene.subscription(&token(8, 0));
+    scene.fine();
+}
+
+#[test]
+fn a_subscription_that_is_made_anew_begins_anew() {
+    let [start, end] = [token(5, 0), token(5, 9)];
+    let mut scene = three();
+    scene.claim(4, &start, &end);
+    scene.ack(4, &end, true);
+    let deletion = scene.asked_of("DELETE", "", &json!({}));
+    scene.subscription(&start);
+    scene.answer(deletion, 204, &[], b"");
+    scene.claim(1, &start, &end);
+    scene.fine();
+}
+
+#[test]
+fn nothing_is_processed_past_the_end_of_a_stream() {
+    let [start, end, beyond] = [token(5, 0), token(5, 9), token(5, 12)];
+    let mut scene = three();
+    scene.claim(1, &beyond, &end);
+    scene.condemned("past its end");
+    let mut scene = three();
+    scene.claim(1, &start, &end);
+    scene.subscription(&beyond);
+    scene.fine();
+    scene.head("s", &end);
+    scene.condemned("");
 }

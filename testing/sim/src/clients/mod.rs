@@ -3,11 +3,14 @@
 mod caller;
 mod expiry;
 mod guest;
+pub(crate) mod hook;
 mod life;
 mod owner;
 mod pen;
 mod reader;
 mod steward;
+pub(crate) mod wake;
+pub(crate) mod worker;
 
 use std::rc::Rc;
 
@@ -15,17 +18,30 @@ use millrace_kill::schedule::Chance;
 use tokio::task::JoinSet;
 
 pub(crate) use self::caller::Caller;
-use self::{owner::Owner, reader::Mode};
+use self::{
+    owner::Owner,
+    reader::Mode,
+    worker::{BY_NAME, BY_PATTERN},
+};
 use crate::world::World;
 
 const READERS: [Mode; 4] = [Mode::Sse, Mode::LongPoll, Mode::CatchUp, Mode::Sse];
 
 /// The number of the last client; they count from 1.
-pub(crate) const CLIENTS: u32 = 10;
+pub(crate) const CLIENTS: u32 = 14;
 
-/// Starts all clients inside a `LocalSet`; each ends some time after the run does.
-pub(crate) fn start(world: &Rc<World>, seed: u64) -> JoinSet<()> {
+/// The clients of a run.
+pub(crate) struct Clients {
+    /// They end when the run stops.
+    pub(crate) others: JoinSet<()>,
+    /// They end when the run is settled, and all that was appended is processed.
+    pub(crate) subscribers: JoinSet<()>,
+}
+
+/// Starts all clients inside a `LocalSet`.
+pub(crate) fn start(world: &Rc<World>, seed: u64) -> Clients {
     let mut clients = JoinSet::new();
+    let mut subscribers = JoinSet::new();
     let mut last = 0;
     let mut caller = || {
         last += 1;
@@ -41,6 +57,13 @@ pub(crate) fn start(world: &Rc<World>, seed: u64) -> JoinSet<()> {
     }
     clients.spawn_local(expiry::work(caller()));
     clients.spawn_local(steward::work(caller()));
+    for of in [BY_PATTERN, BY_PATTERN, BY_NAME] {
+        subscribers.spawn_local(worker::work(caller(), of));
+    }
+    subscribers.spawn_local(hook::work(caller()));
     assert_eq!(last, CLIENTS, "every client has a number");
-    clients
+    Clients {
+        others: clients,
+        subscribers,
+    }
 }
