@@ -1,7 +1,5 @@
 //! The figures of an overload, and whether they are good.
 
-#![expect(clippy::cast_precision_loss, reason = "figures for people")]
-
 use std::{fmt::Write as _, sync::atomic::Ordering, time::Duration};
 
 use serde_json::{Value, json};
