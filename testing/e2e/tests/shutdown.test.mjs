@@ -2,6 +2,7 @@
 // reader knows where to go on.
 
 import { Agent, get as open } from "node:http"
+import { connect } from "node:net"
 import { afterEach, beforeEach, describe, expect, test } from "vitest"
 
 import { freshName, get, post, put, target } from "../../support/http.mjs"
@@ -39,6 +40,21 @@ function reader(name, query) {
   return seen
 }
 
+/** How many readers wait, as the server counts them. */
+async function followers() {
+  const metrics = await (await fetch(`http://127.0.0.1:${server.ownPort}/metrics`)).text()
+  const counts = [...metrics.matchAll(/^millrace_followers\{.*\} (\d+)$/gm)]
+  return counts.reduce((sum, [, count]) => sum + Number(count), 0)
+}
+
+/** Connects to a port of this machine. */
+function opened(port) {
+  return new Promise((done, fail) => {
+    const socket = connect(port, "127.0.0.1")
+    socket.once("error", fail).once("connect", () => done(socket.destroy()))
+  })
+}
+
 describe(`with ${READERS} live readers`, () => {
   test("every SSE reader ends with an offset it can resume from", { timeout: 60_000 }, async () => {
     const name = freshName("sse")
@@ -68,10 +84,7 @@ describe(`with ${READERS} live readers`, () => {
     const { headers } = await put(server, name, { headers: JSON_, body: '[{"n":1}]' })
     const tail = headers["stream-next-offset"]
     const readers = Array.from({ length: READERS }, () => reader(name, `?offset=${tail}&live=long-poll`))
-    // They are waiting once the server has read all of them; a request that comes later is answered
-    // later than they were read.
-    await get(server, name)
-    await new Promise((done) => setTimeout(done, 1000))
+    await until("all of them wait", async () => (await followers()) === READERS, 30_000)
     const { code, ms } = await server.stop()
     await until("all readers ended", () => readers.every(({ ended }) => ended))
     expect({ code, inTime: ms < WITHIN_MS, ms }).toMatchObject({ code: 0, inTime: true })
@@ -96,7 +109,10 @@ test("what was acknowledged before the end is there after it, and the port is cl
   const { code } = await server.stop()
   await writing
   expect(code).toBe(0)
-  await expect(get(server, name)).rejects.toMatchObject({ code: "ECONNREFUSED" })
+  // A connection of its own: one that is kept may be cut only now.
+  for (const port of [server.ownPort, server.port]) {
+    await expect(opened(port)).rejects.toMatchObject({ code: "ECONNREFUSED" })
+  }
   server = await startServer({ dataDir })
   const kept = JSON.parse((await get(server, name)).text).map(({ n }) => n)
   expect(kept.slice(0, acked.length)).toEqual(acked)
