@@ -260,9 +260,8 @@ impl Index {
     fn watched(&mut self, name: &StreamName, known: Option<Watched>) -> Watched {
         let is_told = !self.idle.is_empty();
         match known {
-            Some(Watched::BySome) if is_told => Watched::By(self.who_watches(name)),
-            Some(known) => known,
-            None if is_told => {
+            Some(known @ (Watched::ByNobody | Watched::By(_))) => known,
+            _ if is_told => {
                 let keys = self.who_watches(name);
                 if keys.is_empty() {
                     Watched::ByNobody
@@ -270,6 +269,7 @@ impl Index {
                     Watched::By(keys)
                 }
             }
+            Some(Watched::BySome) => Watched::BySome,
             None => {
                 let path = Path::new(name.as_str());
                 if self.watchers.values().any(|watcher| watcher.means(&path)) {
@@ -488,6 +488,27 @@ mod tests {
                 assert_eq!(names(&index.next(Key(key), 10, true)), ["a/x"], "{key}");
             }
         }
+    }
+
+    #[test]
+    fn what_changed_while_all_were_busy_is_told_to_who_is_idle_later_and_when_it_is_gone() {
+        let mut index = index(&["a/*", "b/*", "a/*"]);
+        index.take([change("a/x", 1)]);
+        assert_eq!(names(&index.next(Key(0), 10, true)), ["a/x"]);
+        assert!(index.next(Key(0), 10, true).is_empty(), "it is idle now");
+        assert!(index.take([change("a/x", 2)]));
+        assert_eq!(index.take_visits(NOW), BTreeSet::from([Key(0)]));
+        assert_eq!(names(&index.next(Key(2), 10, true)), ["a/x"]);
+
+        let mut index = self::index(&["a/*", "b/*", "a/*"]);
+        index.take([change("a/x", 1)]);
+        let gone = Change {
+            gone: true,
+            ..change("a/x", 1)
+        };
+        index.take([gone.clone()]);
+        let told = [0, 1, 2].map(|key| index.take_gone(Key(key)));
+        assert_eq!(told, [vec![gone.id], vec![], vec![gone.id]]);
     }
 
     #[test]

@@ -167,6 +167,8 @@ pub(super) fn write(file: &dyn File, at: u64, copies: &[u8]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use millrace_env::{Disk, OpenMode, SimDisk};
 
     use super::*;
@@ -212,6 +214,19 @@ mod tests {
         assert!(header.put(0, &page).is_err());
     }
 
+    /// A file with `older`, and an attempt to write `newer` in short pieces that ends after `calls`.
+    fn cut_off(seed: u64, older: &[u8], newer: &[u8], calls: u64) -> Arc<SimDisk> {
+        let disk = SimDisk::new(seed);
+        let file = disk.open("x".as_ref(), OpenMode::CreateNew).unwrap();
+        file.write_all_at(older, 0).unwrap();
+        file.sync().unwrap();
+        disk.sync_dir("".as_ref()).unwrap();
+        disk.set_short_writes(0.9);
+        disk.crash_after(calls);
+        let _ = write(&*file, 0, newer);
+        disk
+    }
+
     /// Found by the simulation of the whole server: a write that came out short, in pieces of which each
     /// was in a sector of its own copy, and then a power cut, left neither copy whole.
     #[test]
@@ -220,15 +235,7 @@ mod tests {
         let older = header.put(0, b"older").unwrap();
         let newer = header.put(0, b"newer").unwrap();
         for seed in 0..2000 {
-            let disk = SimDisk::new(seed);
-            let file = disk.open("x".as_ref(), OpenMode::CreateNew).unwrap();
-            file.write_all_at(&older, 0).unwrap();
-            file.sync().unwrap();
-            disk.sync_dir("".as_ref()).unwrap();
-            disk.set_short_writes(0.9);
-            disk.crash_after(seed % 8);
-            let _ = write(&*file, 0, &newer);
-            let disk = disk.crash();
+            let disk = cut_off(seed, &older, &newer, seed % 8).crash();
             let file = disk.open("x".as_ref(), OpenMode::Read).unwrap();
             Header::read(&*file, 0, "x").unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         }
@@ -242,15 +249,7 @@ mod tests {
         let older = header.put(0, b"older").unwrap();
         let newer = header.put(0, b"newer").unwrap();
         for seed in 0..2000 {
-            let disk = SimDisk::new(seed);
-            let file = disk.open("x".as_ref(), OpenMode::CreateNew).unwrap();
-            file.write_all_at(&older, 0).unwrap();
-            file.sync().unwrap();
-            disk.sync_dir("".as_ref()).unwrap();
-            disk.set_short_writes(0.9);
-            disk.crash_after(1 + seed % 7);
-            let _ = write(&*file, 0, &newer);
-            let mut disk = disk.kill();
+            let mut disk = cut_off(seed, &older, &newer, 1 + seed % 7).kill();
             let mut number = 0;
             for life in 0..3 {
                 let file = disk.open("x".as_ref(), OpenMode::ReadWrite).unwrap();
